@@ -1,0 +1,192 @@
+"""Faults on request: what a real system does to its callers on a bad day, by method and path, repeatable by seed."""
+
+import asyncio
+import random
+import re
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from sandbox.kit.state import State
+
+type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+type Refusal = Callable[[web.Request, int], web.Response]
+
+KINDS: Final = frozenset(
+    {"latency", "status", "reset", "timeout_before", "timeout_after", "timeout_late", "stale_read"}
+)
+HOLD_SECONDS: Final = 300.0
+_WATCH_SECONDS: Final = 0.02
+
+
+class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which calls: `method` (None or * = any) and `path`, a regular expression searched in path and in path?query."""
+
+    method: str | list[str] | None = None
+    path: str = ""
+
+
+class FaultOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The body of POST /__sim/faults. Times in seconds; `count` None = until deleted."""
+
+    kind: str
+    match: Match = Match()
+    status: int = 503
+    retry_after: int | str | None = None
+    seconds: float = 1.0
+    applies_after: float = 1.0
+    count: int | None = None
+    probability: float = 1.0
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Fault:
+    """An ordered fault and how often it has struck."""
+
+    id: int
+    order: FaultOrder
+    path: re.Pattern[str]
+    chance: random.Random
+    hits: int = 0
+
+    def strikes(self, request: web.Request) -> bool:
+        """Whether this call is hit; counts the hit."""
+        order = self.order
+        if order.count is not None and self.hits >= order.count:
+            return False
+        if order.kind == "stale_read" and request.method not in {"GET", "HEAD"}:
+            return False
+        methods = [order.match.method] if isinstance(order.match.method, str) else order.match.method
+        if methods is not None and "*" not in methods and request.method not in {m.upper() for m in methods}:
+            return False
+        if not (self.path.search(request.path) or self.path.search(f"{request.path}?{request.query_string}")):
+            return False
+        if order.probability < 1.0 and self.chance.random() >= order.probability:
+            return False
+        self.hits += 1
+        return True
+
+    def described(self) -> dict[str, object]:
+        """The fault as JSON."""
+        return {"id": self.id, **msgspec.to_builtins(self.order), "hits": self.hits}
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults in force at one simulator. `refuse` makes its error body for a status."""
+
+    state: State
+    refuse: Refusal
+    _active: list[Fault] = field(default_factory=list)
+    _late: set[asyncio.Task[None]] = field(default_factory=set)
+    _closing: bool = False
+    _ordered: int = 0
+
+    def add(self, body: bytes) -> Fault:
+        """Put one fault in force. Raises ValueError naming what is wrong with the order."""
+        order = msgspec.json.decode(body, type=FaultOrder)
+        if order.kind not in KINDS:
+            raise ValueError(f"kind: one of {', '.join(sorted(KINDS))} was expected, not {order.kind!r}")
+        if order.count is not None and order.count < 1:
+            raise ValueError("count: at least 1")
+        if not 0 <= order.probability <= 1:
+            raise ValueError("probability: between 0 and 1")
+        if order.seconds < 0 or order.applies_after < 0:
+            raise ValueError("seconds, appliesAfter: not negative")
+        if not 200 <= order.status <= 599:
+            raise ValueError("status: between 200 and 599")
+        self._ordered += 1
+        try:
+            pattern = re.compile(order.match.path)
+        except re.error as wrong:
+            raise ValueError(f"match.path: {wrong}") from wrong
+        fault = Fault(self._ordered, order, pattern, random.Random(order.seed))
+        self._active.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        """No more faults for new calls; effects already promised by timeout_late still come."""
+        self._active.clear()
+
+    def described(self) -> dict[str, object]:
+        """What is in force, and how many late effects are still to come."""
+        return {"active": [fault.described() for fault in self._active], "late_effects_pending": len(self._late)}
+
+    def close(self) -> None:
+        """Let go of every held connection and drop late effects: the simulator is going down."""
+        self._closing = True
+        for task in self._late:
+            task.cancel()
+
+    async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse | None:
+        """Answer `request` through the first fault that strikes, or plainly. None = never answered."""
+        fault = next((fault for fault in self._active if fault.strikes(request)), None)
+        if fault is None:
+            return await handler(request)
+        order = fault.order
+        match order.kind:
+            case "latency":
+                await asyncio.sleep(order.seconds)
+                return await handler(request)
+            case "status":
+                await request.read()
+                answer = self.refuse(request, order.status)
+                if order.retry_after is not None:
+                    answer.headers["Retry-After"] = str(order.retry_after)
+                return answer
+            case "stale_read":
+                with self.state.as_of(order.seconds):
+                    return await handler(request)
+            case "reset":
+                _reset(request)
+            case "timeout_before":
+                await self._hold(request)
+            case "timeout_after":
+                await _apply(request, handler)
+                await self._hold(request)
+            case "timeout_late":
+                await request.read()  # the caller will be gone by then, and its bytes with it
+                late = asyncio.create_task(self._apply_late(request, handler, order.applies_after))
+                self._late.add(late)
+                late.add_done_callback(self._late.discard)
+                await self._hold(request)
+        return None
+
+    async def _apply_late(self, request: web.Request, handler: Handler, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await _apply(request, handler)
+
+    async def _hold(self, request: web.Request) -> None:
+        """Keep the caller waiting until it goes away."""
+        waited = 0.0
+        while waited < HOLD_SECONDS and not self._closing:
+            if request.transport is None or request.transport.is_closing():
+                return
+            await asyncio.sleep(_WATCH_SECONDS)
+            waited += _WATCH_SECONDS
+        if request.transport is not None:
+            request.transport.abort()
+
+
+async def _apply(request: web.Request, handler: Handler) -> None:
+    """Run the call for its effect; a refusal has none, and nobody hears of it."""
+    try:
+        await handler(request)
+    except web.HTTPException:
+        return
+
+
+def _reset(request: web.Request) -> None:
+    """Close with RST, as a crashed peer or a firewall does."""
+    if request.transport is None:
+        return
+    connection = request.transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.transport.abort()
