@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-Value = str | int | bool | datetime
-"""What a property may hold; long text is allowed up to 32 Ki characters a property (Azure's limit of 64 KiB)."""
+Value = str | int | bool | datetime | bytes
+"""What a property may hold: text up to 32 Ki characters, bytes up to 64 KiB (Azure's limits)."""
 
 
 @dataclass(frozen=True, slots=True)

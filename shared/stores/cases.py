@@ -1,0 +1,167 @@
+"""Cases: what the rules leave to a person, with the evidence and the way on.
+
+A case's id comes from what it is about, so a repeated message opens no second one. It is open until a person replays,
+resolves or discards it, or until a replay that they asked for succeeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared import exact_json
+from shared.domain.changes import Change
+from shared.domain.rulings import Reason
+from shared.stores.records import reasons_as_data
+from shared.stores.table import Row, RowChanged, RowExists, Table
+
+OPEN = "open"
+_PARTITIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case. `state` is open, replayed, resolved or discarded; `parked` tells whether the key waits behind it."""
+
+    id: str
+    state: str
+    flow: str
+    business_key: str
+    legal_entity: str
+    key: str
+    kind: str
+    code: str
+    reasons: list[dict[str, str]]
+    parked: bool
+    correlation_id: str
+    message_id: str
+    opened_at: datetime
+    ended_at: datetime | None
+    ended_by: str
+    comment: str
+    etag: str = ""
+
+
+class Cases:
+    """All cases in one table, spread over a few partitions by their id."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def open(
+        self,
+        *,
+        flow: str,
+        change: Change,
+        code: str,
+        reasons: Sequence[Reason],
+        now: datetime,
+        parked: bool = False,
+    ) -> str:
+        """Open the case of this change in this flow, or find it open already; a replayed one is opened again."""
+        case_id = case_id_of(flow, change, code)
+        case = Case(
+            id=case_id,
+            state=OPEN,
+            flow=flow,
+            business_key=change.business_key,
+            legal_entity=change.legal_entity,
+            key=change.key,
+            kind=change.kind,
+            code=code,
+            reasons=reasons_as_data(reasons),
+            parked=parked,
+            correlation_id=change.correlation_id,
+            message_id=change.message_id,
+            opened_at=now,
+            ended_at=None,
+            ended_by="",
+            comment="",
+        )
+        try:
+            await self._table.insert(_row(case))
+        except RowExists:
+            known = await self.read(case_id)
+            if known is not None and known.state != OPEN:
+                try:
+                    await self._table.replace(_row(case), known.etag)
+                except RowChanged:
+                    return await self.open(
+                        flow=flow, change=change, code=code, reasons=reasons, now=now, parked=parked
+                    )
+        return case_id
+
+    async def read(self, case_id: str) -> Case | None:
+        row = await self._table.read(_partition(case_id), case_id)
+        return None if row is None else _case(row)
+
+    async def list(self, *, state: str = "", limit: int = 1000) -> list[Case]:
+        """Cases in a state (all where none is given), newest first."""
+        rows = await self._table.scan(where=f"state={state}" if state else "", limit=limit)
+        return sorted((_case(row) for row in rows), key=lambda case: case.opened_at, reverse=True)
+
+    async def end(self, case: Case, *, state: str, by: str, comment: str, now: datetime) -> None:
+        """Move a case out of open; raises `RowChanged` when somebody else was first."""
+        ended = Case(
+            **{name: getattr(case, name) for name in Case.__slots__}
+            | {"state": state, "ended_at": now, "ended_by": by, "comment": comment}
+        )
+        await self._table.replace(_row(ended), case.etag)
+
+
+def case_id_of(flow: str, change: Change, code: str) -> str:
+    digest = hashlib.sha256(f"{flow}\n{change.business_key}\n{change.message_id}\n{code}".encode()).hexdigest()
+    return f"case-{digest[:20]}"
+
+
+def _partition(case_id: str) -> str:
+    return f"case|{int(case_id.removeprefix('case-')[:4] or '0', 16) % _PARTITIONS:x}"
+
+
+def _row(case: Case) -> Row:
+    return Row(
+        _partition(case.id),
+        case.id,
+        {
+            "state": case.state,
+            "flow": case.flow,
+            "business_key": case.business_key,
+            "legal_entity": case.legal_entity,
+            "key_": case.key,
+            "kind": case.kind,
+            "code": case.code,
+            "reasons": exact_json.dumps(case.reasons).decode()[:30_000],
+            "parked": case.parked,
+            "correlation_id": case.correlation_id,
+            "message_id": case.message_id,
+            "opened_at": case.opened_at.isoformat(),
+            "ended_at": case.ended_at.isoformat() if case.ended_at else "",
+            "ended_by": case.ended_by,
+            "comment": case.comment,
+        },
+    )
+
+
+def _case(row: Row) -> Case:
+    values = row.values
+    return Case(
+        id=row.key,
+        state=values["state"],
+        flow=values["flow"],
+        business_key=values["business_key"],
+        legal_entity=values["legal_entity"],
+        key=values["key_"],
+        kind=values["kind"],
+        code=values["code"],
+        reasons=exact_json.loads(values["reasons"]),
+        parked=values["parked"],
+        correlation_id=values["correlation_id"],
+        message_id=values["message_id"],
+        opened_at=datetime.fromisoformat(values["opened_at"]),
+        ended_at=datetime.fromisoformat(values["ended_at"]) if values["ended_at"] else None,
+        ended_by=values["ended_by"],
+        comment=values["comment"],
+        etag=row.etag,
+    )
