@@ -14,7 +14,7 @@ from datetime import datetime
 from shared import exact_json
 from shared.domain.changes import Change
 from shared.domain.rulings import Reason
-from shared.stores.records import reasons_as_data
+from shared.stores.records import as_text, reasons_as_data
 from shared.stores.table import Row, RowChanged, RowExists, Table
 
 OPEN = "open"
@@ -132,7 +132,7 @@ def _row(case: Case) -> Row:
             "key_": case.key,
             "kind": case.kind,
             "code": case.code,
-            "reasons": exact_json.dumps(case.reasons).decode()[:30_000],
+            "reasons": as_text(case.reasons),
             "parked": case.parked,
             "correlation_id": case.correlation_id,
             "message_id": case.message_id,

@@ -114,9 +114,9 @@ def lineage_row(
             "source": change.source,
             "ruling": outcome.ruling.kind,
             "summary": outcome.summary[:_TEXT_MAX],
-            "reasons": _text(list(outcome.ruling.reasons)),
-            "fields": _text(list(outcome.fields)),
-            "links": _text(outcome.links),
+            "reasons": as_text(list(outcome.ruling.reasons)),
+            "fields": as_text(list(outcome.fields)),
+            "links": as_text(outcome.links),
             "message_id": change.message_id,
             "event_id": change.id,
             "correlation_id": change.correlation_id,
@@ -136,7 +136,7 @@ def reasons_as_data(reasons: Sequence[Reason]) -> list[dict[str, str]]:
     ]
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """JSON that fits a table property; what is cut says so, because evidence may not end without a word."""
     text = exact_json.dumps(msgspec.to_builtins(value, builtin_types=())).decode()
     if len(text) <= _TEXT_MAX:
