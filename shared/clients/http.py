@@ -37,7 +37,6 @@ throttled: 429 or 503 · broken: another 5xx, or an answer nobody can read · re
 HAPPENINGS: tuple[tuple[type[BaseException], Happening], ...] = (
     (aiohttp.ConnectionTimeoutError, "unsent"),
     (aiohttp.ClientConnectorError, "unsent"),  # with its kin: DNS, proxy, TLS, certificate
-    (aiohttp.UnixClientConnectorError, "unsent"),
     (aiohttp.ClientConnectorCertificateError, "unsent"),
     (aiohttp.ServerFingerprintMismatch, "unsent"),
     (aiohttp.InvalidURL, "unsent"),
@@ -94,8 +93,11 @@ class RemoteRefused(Permanent):
     def __init__(self, system: str, response: Response, errors: tuple[RemoteError, ...]) -> None:
         first = errors[0] if errors else RemoteError(str(response.status), "no reason given")
         named = f" ({first.target})" if first.target else ""
-        super().__init__(f"{system} refused with {response.status}: {first.code} {first.message}{named}",
-                         code=f"{system}_refused", remedy=f"correct what {system} names, then replay")  # fmt: skip
+        super().__init__(
+            f"{system} refused with {response.status}: {first.code} {first.message}{named}",
+            code=f"{system}_refused",
+            remedy=f"correct what {system} names, then replay",
+        )
         self.system = system
         self.status = response.status
         self.response = response
@@ -311,8 +313,11 @@ class Circuit:
         if self._open_until is not None:
             wait = self._open_until - self._clock()
             if wait > 0 or self._probing:
-                raise RemoteDown(f"{self._name} does not answer; the next look is due shortly",
-                                 system=self._name, retry_after_seconds=max(wait, 0.5))  # fmt: skip
+                raise RemoteDown(
+                    f"{self._name} does not answer; the next look is due shortly",
+                    system=self._name,
+                    retry_after_seconds=max(wait, 0.5),
+                )
             self._probing = passage.is_probe = True
         try:
             yield passage
@@ -320,14 +325,17 @@ class Circuit:
             if passage.is_probe:
                 self._probing = False
 
-    def succeed(self) -> None:
-        self._failures = self._opened_in_a_row = 0
-        self._open_until = None
+    def succeed(self, *, was_probe: bool) -> None:
+        if self._open_until is None or was_probe:  # a straggler's success does not shorten a wait that was asked for
+            self._failures = self._opened_in_a_row = 0
+            self._open_until = None
 
     def fail(self, retry_after: float | None, *, was_probe: bool) -> None:
         self._failures += 1
         if retry_after is not None:
             self._open_until = max(self._open_until or 0.0, self._clock() + retry_after)
+        elif self._open_until is not None and not was_probe:
+            return  # calls that were under way when it opened do not lengthen the wait
         elif was_probe or self._failures >= self._failures_max:
             self._open_until = self._clock() + min(self._open_seconds * 2**self._opened_in_a_row, _OPEN_SECONDS_MAX)
             self._opened_in_a_row = min(self._opened_in_a_row + 1, 8)
@@ -342,7 +350,7 @@ class Passage:
     is_probe: bool = False
 
     def succeeded(self) -> None:
-        self.circuit.succeed()
+        self.circuit.succeed(was_probe=self.is_probe)
 
     def failed(self, retry_after: float | None = None) -> None:
         self.circuit.fail(retry_after, was_probe=self.is_probe)
@@ -384,8 +392,11 @@ def read_errors(response: Response) -> tuple[RemoteError, ...]:
     inner = error.get("innererror")
     details = inner.get("errordetails") if isinstance(inner, dict) else None
     named = [
-        RemoteError(str(detail.get("code", "")), str(detail.get("message", "")),
-                    str(detail.get("propertyref") or detail.get("target") or ""))  # fmt: skip
+        RemoteError(
+            str(detail.get("code", "")),
+            str(detail.get("message", "")),
+            str(detail.get("propertyref") or detail.get("target") or ""),
+        )
         for detail in details or ()
         if isinstance(detail, dict) and detail.get("severity", "error") in {"error", "abort"}
     ]

@@ -63,7 +63,7 @@ class ODataV2:
             raise
 
     async def read_all(self, service: str, entity_set: str, params: Mapping[str, str] | None = None) -> list[Entity]:
-        """Every row of a set, following `__next`: only its query is used, because a gateway in between rewrites hosts."""
+        """Every row of a set, following `__next`, of which only the query is used: gateways in between change hosts."""
         rows: list[Entity] = []
         query: Mapping[str, str] = params or {}
         for _ in range(_PAGES_MAX):
@@ -82,7 +82,13 @@ class ODataV2:
         raise Permanent(f"{service}/{entity_set} has more than {_PAGES_MAX} pages", code="sap_protocol")
 
     async def create(
-        self, service: str, path: str, body: Mapping[str, Any], *, write: Write = "effect", deadline: float | None = None
+        self,
+        service: str,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        write: Write = "effect",
+        deadline: float | None = None,
     ) -> Entity:
         """POST an entity (deep insert where it nests) and give back what stands under `d`.
 
@@ -92,15 +98,27 @@ class ODataV2:
         return self._content(response, write)
 
     async def update(
-        self, service: str, path: str, body: Mapping[str, Any], *, etag: str, method: Literal["PATCH", "MERGE"] = "PATCH"
+        self,
+        service: str,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        etag: str,
+        method: Literal["PATCH", "MERGE"] = "PATCH",
     ) -> None:
         """Change the given properties of one entity, if it is still at version `etag`; 412 is a RemoteRefused."""
         await self._write(method, service, path, body, "idempotent", {"If-Match": etag}, None)
 
     async def _write(
-        self, method: str, service: str, path: str, body: Mapping[str, Any], write: Write,
-        headers: Mapping[str, str], deadline: float | None,
-    ) -> Response:  # fmt: skip
+        self,
+        method: str,
+        service: str,
+        path: str,
+        body: Mapping[str, Any],
+        write: Write,
+        headers: Mapping[str, str],
+        deadline: float | None,
+    ) -> Response:
         content = exact_json.dumps(_outgoing(body))
         session = await self._session_for(service)
         try:
@@ -121,22 +139,37 @@ class ODataV2:
         response = await self._send("GET", service, "", {}, None, "read", {"X-CSRF-Token": "Fetch"})
         token = response.headers.get("X-CSRF-Token", "")
         if not token or token.lower() in {"fetch", "required"}:
-            raise Permanent("SAP gave no CSRF token", code="sap_protocol",
-                            remedy="check the communication user and that the service is active")  # fmt: skip
+            raise Permanent(
+                "SAP gave no CSRF token",
+                code="sap_protocol",
+                remedy="check the communication user and that the service is active",
+            )
         self._session = Session(token, cookies_of(response.headers))
         return self._session
 
     async def _send(
-        self, method: str, service: str, path: str, params: Mapping[str, str], body: bytes | None, write: Write,
-        headers: Mapping[str, str], deadline: float | None = None,
-    ) -> Response:  # fmt: skip
+        self,
+        method: str,
+        service: str,
+        path: str,
+        params: Mapping[str, str],
+        body: bytes | None,
+        write: Write,
+        headers: Mapping[str, str],
+        deadline: float | None = None,
+    ) -> Response:
         sent = {"Accept": "application/json", "Accept-Language": "en", **headers}
         if body is not None:
             sent["Content-Type"] = "application/json"
         response = await self.system.request(
-            method, f"{_ROOT}/{service}/{path}", write=write, params={**params, "sap-client": self._client},
-            headers=sent, body=body, deadline=deadline,
-        )  # fmt: skip
+            method,
+            f"{_ROOT}/{service}/{path}",
+            write=write,
+            params={**params, "sap-client": self._client},
+            headers=sent,
+            body=body,
+            deadline=deadline,
+        )
         if hidden := hidden_errors(response.headers):
             raise RemoteRefused(self.system.name, response, hidden)
         return response
@@ -180,10 +213,7 @@ def any_of(name: str, values: Sequence[Scalar]) -> str:
 
 def entity_path(entity_set: str, *single: Scalar, **keys: Scalar) -> str:
     """The path of one entity, percent-encoded: entity_path("A_Customer", "C-1"), entity_path("A", X="1", Y="2")."""
-    if single:
-        inside = literal(single[0])
-    else:
-        inside = ",".join(f"{name}={literal(value)}" for name, value in keys.items())
+    inside = literal(single[0]) if single else ",".join(f"{name}={literal(value)}" for name, value in keys.items())
     return f"{entity_set}({quote(inside, safe="',=")})"
 
 

@@ -92,17 +92,16 @@ class ManagedIdentity:
     def __init__(self, client_id: str = "") -> None:
         from azure.identity.aio import ManagedIdentityCredential  # noqa: PLC0415  costs most of a second
 
-        self._credential = (
-            ManagedIdentityCredential(client_id=client_id) if client_id else ManagedIdentityCredential()
-        )
+        self._credential = ManagedIdentityCredential(client_id=client_id) if client_id else ManagedIdentityCredential()
 
     async def get_token(self, *scopes: str) -> AccessToken:
         from azure.core.exceptions import AzureError  # noqa: PLC0415  loaded with the credential already
 
         try:
-            return await self._credential.get_token(*scopes)
+            token: AccessToken = await self._credential.get_token(*scopes)
         except AzureError as error:
             raise TokenUnavailable(str(error)) from error
+        return token
 
     async def close(self) -> None:
         await self._credential.close()
