@@ -14,6 +14,7 @@ from datetime import datetime
 from shared import exact_json
 from shared.domain.changes import Change
 from shared.domain.rulings import Reason
+from shared.stores.packing import pack, unpack
 from shared.stores.records import as_text, reasons_as_data
 from shared.stores.table import Row, RowChanged, RowExists, Table
 
@@ -41,6 +42,7 @@ class Case:
     ended_at: datetime | None
     ended_by: str
     comment: str
+    body: bytes | None = None
     etag: str = ""
 
 
@@ -59,8 +61,12 @@ class Cases:
         reasons: Sequence[Reason],
         now: datetime,
         parked: bool = False,
+        body: bytes | None = None,
     ) -> str:
-        """Open the case of this change in this flow, or find it open already; a replayed one is opened again."""
+        """Open the case of this change in this flow, or find it open already; a replayed one is opened again.
+
+        `parked` tells that the message waits behind the parked key; otherwise `body` keeps it for the replay.
+        """
         case_id = case_id_of(flow, change, code)
         case = Case(
             id=case_id,
@@ -80,16 +86,17 @@ class Cases:
             ended_by="",
             comment="",
         )
+        row = _row(case, body)
         try:
-            await self._table.insert(_row(case))
+            await self._table.insert(row)
         except RowExists:
             known = await self.read(case_id)
             if known is not None and known.state != OPEN:
                 try:
-                    await self._table.replace(_row(case), known.etag)
+                    await self._table.replace(row, known.etag)
                 except RowChanged:
                     return await self.open(
-                        flow=flow, change=change, code=code, reasons=reasons, now=now, parked=parked
+                        flow=flow, change=change, code=code, reasons=reasons, now=now, parked=parked, body=body
                     )
         return case_id
 
@@ -108,7 +115,7 @@ class Cases:
             **{name: getattr(case, name) for name in Case.__slots__}
             | {"state": state, "ended_at": now, "ended_by": by, "comment": comment}
         )
-        await self._table.replace(_row(ended), case.etag)
+        await self._table.replace(_row(ended, case.body), case.etag)
 
 
 def case_id_of(flow: str, change: Change, code: str) -> str:
@@ -120,7 +127,7 @@ def _partition(case_id: str) -> str:
     return f"case|{int(case_id.removeprefix('case-')[:4] or '0', 16) % _PARTITIONS:x}"
 
 
-def _row(case: Case) -> Row:
+def _row(case: Case, body: bytes | None) -> Row:
     return Row(
         _partition(case.id),
         case.id,
@@ -140,6 +147,7 @@ def _row(case: Case) -> Row:
             "ended_at": case.ended_at.isoformat() if case.ended_at else "",
             "ended_by": case.ended_by,
             "comment": case.comment,
+            **(pack(body) if body is not None else {}),
         },
     )
 
@@ -163,5 +171,6 @@ def _case(row: Row) -> Case:
         ended_at=datetime.fromisoformat(values["ended_at"]) if values["ended_at"] else None,
         ended_by=values["ended_by"],
         comment=values["comment"],
+        body=unpack(row) if "body0" in values else None,
         etag=row.etag,
     )

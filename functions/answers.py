@@ -1,0 +1,93 @@
+"""What every HTTP door shares: read a body within its limit, answer JSON, answer a fault as problem details (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import azure.functions as func
+
+from shared import exact_json
+from shared.errors import Fault, Malformed, RemoteDown, Transient
+
+BODY_BYTES_MAX = 1_000_000
+DEPTH_MAX = 64
+
+
+class TooLarge(Exception):
+    """The body is larger than this door takes."""
+
+
+def read_json(request: func.HttpRequest, *, bytes_max: int = BODY_BYTES_MAX) -> Any:
+    """The body as JSON with exact numbers; raises `TooLarge` or `Malformed`."""
+    body = request.get_body()
+    if len(body) > bytes_max:
+        raise TooLarge(f"the body has {len(body)} bytes, this door takes {bytes_max}")
+    if not body:
+        raise Malformed([Fault("body", "is empty, a JSON object is expected")])
+    content = exact_json.loads(body)
+    if _depth(content) > DEPTH_MAX:
+        raise Malformed([Fault("body", f"is nested deeper than {DEPTH_MAX} levels")])
+    return content
+
+
+def answer(content: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> func.HttpResponse:
+    return func.HttpResponse(
+        exact_json.dumps(content), status_code=status, mimetype="application/json", headers=dict(headers or {})
+    )
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    code: str = "",
+    faults: tuple[Fault, ...] = (),
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
+) -> func.HttpResponse:
+    """Problem details: what is wrong, where (`errors`, one for each faulty field), and a stable code."""
+    body: dict[str, Any] = {
+        "type": f"urn:concord:problem:{code}" if code else "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+    }
+    if code:
+        body["code"] = code
+    if faults:
+        body["errors"] = [{"field": fault.where, "message": fault.what} for fault in faults]
+    body |= more
+    return func.HttpResponse(
+        exact_json.dumps(body), status_code=status, mimetype="application/problem+json", headers=dict(headers or {})
+    )
+
+
+def malformed(error: Malformed) -> func.HttpResponse:
+    return problem(400, f"{len(error.faults)} faulty field(s): {error}"[:4000], code="malformed", faults=error.faults)
+
+
+def too_large(error: TooLarge) -> func.HttpResponse:
+    return problem(413, str(error), code="too-large")
+
+
+def unavailable(error: Transient) -> func.HttpResponse:
+    """503 with the time after which a repeat makes sense; nothing was decided."""
+    wait = str(max(1, round(error.retry_after_seconds or 1)))
+    system = error.system if isinstance(error, RemoteDown) else "a system it needs"
+    return problem(503, f"{system} does not answer; send the same request again", code="unavailable", headers={"Retry-After": wait})
+
+
+def _depth(value: Any) -> int:
+    deepest, level = 0, [value]
+    while level:
+        deepest += 1
+        if deepest > DEPTH_MAX:
+            return deepest
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+        ]
+    return deepest

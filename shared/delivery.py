@@ -1,0 +1,405 @@
+"""How every message is brought to its story and what becomes of it: done, unchanged, parked, or still retrying.
+
+    message ──▶ decode ──▶ read the key's dossier ──▶ parked? ──yes──▶ queue behind the head
+                  │                                     │no
+              unreadable ▶ case                        story ──▶ ruling + state rows + lineage, one transaction
+                                                        │
+              system down ▶ the lane waits, then abandons │
+              try later   ▶ the key is parked, a wake-up is scheduled
+              for good    ▶ a case is opened, the key is parked behind it
+
+A message is completed only after its transaction stands. Its lineage row is keyed by the message, so a delivery that
+comes again after a crash finds the row and does nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import azure.functions as func
+
+from shared import telemetry
+from shared.domain.changes import Change
+from shared.domain.rulings import Accept, Hold, Reason, Refuse, Unchanged
+from shared.errors import Conflict, ConcordError, Malformed, OutcomeUnknown, Permanent, RemoteDown, Transient
+from shared.messaging import WAKE_UP, Delivery, read_delivery
+from shared.stores.parking import Parked, park_operations, parked_in
+from shared.stores.records import Dossier, Outcome, lineage_row
+from shared.stores.table import Op, Row, RowChanged, RowExists
+from shared.wiring import Hub, hub
+
+Story = Callable[[Change, Dossier, Hub], Awaitable[Outcome]]
+BareStory = Callable[[Change, Hub], Awaitable[Outcome]]
+
+TOPICS = {
+    "credit_hold_update": "orders",
+    "order_to_ledger": "orders",
+    "crm_history_update": "orders",
+    "inventory_push": "changes",
+    "account_sync": "changes",
+}
+"""Flow → the topic whose subscription of the same name it reads."""
+_RACES_MAX = 12
+_SUSPECT_DELIVERIES = 2
+
+
+async def settle(message: func.ServiceBusMessage, flow: str, story: Story) -> None:
+    """Bring one message to the story of a flow; returning completes it, raising abandons it."""
+    connected = await hub()
+    delivery = await read_delivery(message, flow, TOPICS[flow], connected.bodies)
+    await deliver(delivery, story, connected)
+
+
+async def settle_without_dossier(message: func.ServiceBusMessage, flow: str, story: BareStory) -> None:
+    """The same for a flow that keeps its own book: no dossier, no parking; what cannot go on becomes a case."""
+    connected = await hub()
+    delivery = await read_delivery(message, flow, TOPICS[flow], connected.bodies)
+
+    async def attempt() -> None:
+        await _run_bare(delivery, story, connected)
+
+    await _patiently(delivery, attempt, connected)
+
+
+async def deliver(delivery: Delivery, story: Story, connected: Hub) -> None:
+    """One delivery, retried in place while rows are contended or a system is down."""
+
+    async def attempt() -> None:
+        await _attempt(delivery, story, connected)
+
+    await _patiently(delivery, attempt, connected)
+
+
+async def _patiently(delivery: Delivery, attempt: Callable[[], Awaitable[None]], connected: Hub) -> None:
+    """Repeat an attempt: at once after a lost race, after a pause while a system is down, until the lane has waited."""
+    waits = connected.policy.messaging
+    give_up_at = time.monotonic() + waits.lane_wait_seconds
+    races = pauses = 0
+    while True:
+        try:
+            await attempt()
+            return
+        except (RowChanged, RowExists, Conflict):
+            races += 1
+            if races > _RACES_MAX:
+                raise
+        except (RemoteDown, OutcomeUnknown) as error:
+            pauses += 1
+            wish = error.retry_after_seconds or min(0.25 * 2**pauses, 15.0)
+            pause = wish * random.uniform(0.75, 1.25)  # noqa: S311 - spreads the lanes, guards nothing
+            telemetry.log_fault(delivery.flow, error, message_id=delivery.message_id, waits_seconds=round(pause, 2))
+            connected.counters.add(f"waits.{delivery.flow}")
+            if time.monotonic() + pause > give_up_at:
+                raise
+            await asyncio.sleep(pause)
+
+
+async def _attempt(delivery: Delivery, story: Story, connected: Hub) -> None:
+    change = delivery.change
+    if change is None:
+        await _unreadable(delivery, connected)
+        return
+    telemetry.traceparent.set(change.traceparent)
+    dossier = await connected.records.read(change.business_key)
+    parked = parked_in(dossier, delivery.flow)
+    if change.kind == WAKE_UP:
+        if parked is not None:
+            await _work_off(delivery, parked, story, connected)
+        return
+    if parked is not None:
+        await _queue(delivery, change, parked, connected)
+        return
+    guard = await _crash_guard(delivery, change, dossier, connected)
+    if isinstance(guard, Outcome):
+        await _hold(change, guard, delivery.flow, connected, extra=[])
+        return
+    try:
+        outcome = await _decide(story, change, dossier, delivery, connected)
+    except RemoteDown:
+        await _stand_down(guard, connected)
+        raise
+    except Transient as error:
+        await _park(change, delivery, error, connected, extra=guard)
+        return
+    if isinstance(outcome.ruling, Hold):
+        await _hold(change, outcome, delivery.flow, connected, extra=guard)
+        return
+    await _commit(change, outcome, delivery, connected, extra=guard)
+
+
+async def _decide(story: Story, change: Change, dossier: Dossier, delivery: Delivery, connected: Hub) -> Outcome:
+    """The story's outcome; what is refused for good or cannot be read is a Hold, what nobody foresaw stays loud first."""
+    try:
+        return await story(change, dossier, connected)
+    except Malformed as error:
+        return Outcome(Hold(tuple(Reason("malformed", f"{f.where} {f.what}", "correct it in Commerce") for f in error.faults)))
+    except Permanent as error:
+        return Outcome(Hold((Reason(error.code, str(error), error.remedy),)))
+    except (ConcordError, RowChanged, RowExists):
+        raise
+    except Exception as error:
+        telemetry.log_fault(delivery.flow, error, message_id=delivery.message_id, deliveries=delivery.deliveries)
+        if delivery.deliveries <= _SUSPECT_DELIVERIES and not delivery.is_wake_up:
+            raise
+        reason = Reason("unexpected", f"{type(error).__name__} in {delivery.flow}", "a fault of this application: report it")
+        return Outcome(Hold((reason,)))
+
+
+async def _commit(
+    change: Change, outcome: Outcome, delivery: Delivery, connected: Hub, *, extra: list[Op], turn: str = ""
+) -> None:
+    """State, evidence and (where the key was parked) the queue's move in one transaction."""
+    now = connected.clock()
+    lineage = lineage_row(change, delivery.flow, outcome, policy=connected.policy.digest, decided_at=now, turn=turn)
+    if isinstance(outcome.ruling, Refuse):
+        await connected.cases.open(
+            flow=delivery.flow, change=change, code=outcome.ruling.reasons[0].code, reasons=outcome.ruling.reasons, now=now
+        )
+    try:
+        await connected.records.write(change.business_key, [*outcome.operations, *extra, Op("insert", lineage)])
+    except RowExists as error:
+        if error.key != lineage.key:
+            raise
+        if extra:  # this very message was settled before, its completion got lost: only the queue moves on
+            await connected.records.write(change.business_key, extra)
+        return
+    match outcome.ruling:
+        case Accept() | Unchanged() | Refuse() | Hold():
+            connected.counters.add(f"outcomes.{delivery.flow}.{outcome.ruling.kind}")
+    telemetry.log_outcome(
+        delivery.flow,
+        integration_key=change.business_key,
+        correlation_id=change.correlation_id,
+        ruling=outcome.ruling.kind,
+        reason=[reason.code for reason in outcome.ruling.reasons],
+        policy_version=connected.policy.digest,
+    )
+
+
+async def _hold(change: Change, outcome: Outcome, flow: str, connected: Hub, *, extra: list[Op]) -> None:
+    """A person decides: the case first (its id repeats with the message), then the parked key with the evidence."""
+    now = connected.clock()
+    reasons = outcome.ruling.reasons
+    case_id = await connected.cases.open(
+        flow=flow, change=change, code=reasons[0].code, reasons=reasons, now=now, parked=True
+    )
+    await connected.parked.note(change, flow, now)
+    operations = park_operations(
+        change, flow, state="case", due_at=now, reason=reasons[0].message, case_id=case_id, now=now
+    )
+    evidence = lineage_row(change, flow, outcome, policy=connected.policy.digest, decided_at=now, turn="|held-1")
+    await connected.records.write(change.business_key, [*outcome.operations, *extra, *operations, Op("upsert", evidence)])
+    connected.counters.add(f"outcomes.{flow}.hold")
+    telemetry.log_outcome(
+        flow,
+        integration_key=change.business_key,
+        correlation_id=change.correlation_id,
+        ruling="hold",
+        reason=[reason.code for reason in reasons],
+        case=case_id,
+        policy_version=connected.policy.digest,
+    )
+
+
+async def _park(change: Change, delivery: Delivery, error: Transient, connected: Hub, *, extra: list[Op]) -> None:
+    """Not now: the key row stands before the wake-up is scheduled and the message is completed after both."""
+    now = connected.clock()
+    due = now + _backoff(1, error, connected)
+    await connected.parked.note(change, delivery.flow, now)
+    operations = park_operations(
+        change, delivery.flow, state="due", due_at=due, reason=str(error), case_id="", now=now
+    )
+    await connected.records.write(change.business_key, [*extra, *operations])
+    await _schedule(change, delivery.flow, delivery.topic, due, connected)
+    connected.counters.add(f"parked.{delivery.flow}")
+    telemetry.log_fault(delivery.flow, error, integration_key=change.business_key, due=due.isoformat())
+
+
+async def _queue(delivery: Delivery, change: Change, parked: Parked, connected: Hub) -> None:
+    """The key is parked: wait in order behind its head. A repeat of a waiting message waits already."""
+    if parked.holds(change.message_id):
+        if parked.state == "due":
+            await _schedule(change, delivery.flow, delivery.topic, parked.due_at, connected)
+        return
+    await connected.records.write(change.business_key, parked.followed_by(change))
+    connected.counters.add(f"followers.{delivery.flow}")
+
+
+async def _work_off(delivery: Delivery, parked: Parked, story: Story, connected: Hub) -> None:
+    """A wake-up: run the head, then each follower, until one has to wait again or the key is free."""
+    current: Parked | None = parked
+    forced = delivery.force
+    while current is not None and current.waiting:
+        now = connected.clock()
+        if current.state == "case" and not current.decision and not forced:
+            return
+        if current.state == "due" and current.due_at > now + timedelta(seconds=1) and not forced:
+            return
+        forced = False
+        dossier = await connected.records.read(current.business_key)
+        fresh = parked_in(dossier, delivery.flow)
+        if fresh is None or not fresh.waiting:
+            return
+        if fresh.etag != current.etag:
+            current = fresh
+            continue
+        if not await _work_head(delivery, fresh, dossier, story, connected):
+            return
+        current = parked_in(await connected.records.read(fresh.business_key), delivery.flow)
+
+
+async def _work_head(delivery: Delivery, parked: Parked, dossier: Dossier, story: Story, connected: Hub) -> bool:
+    """Run the head of a parked key; True when it went through and the next may follow."""
+    now = connected.clock()
+    change = parked.waiting[0].change
+    attempts = parked.attempts + 1
+    telemetry.traceparent.set(change.traceparent)
+    if parked.decision in ("discard", "resolve"):
+        reason = Reason(f"{parked.decision}ed".replace("resolveed", "resolved"), f"by {parked.decided_by}")
+        outcome = Outcome(Unchanged((reason,)), summary=reason.message)
+    else:
+        try:
+            outcome = await _decide(story, change, dossier, delivery, connected)
+        except RemoteDown:
+            raise
+        except Transient as error:
+            if attempts > connected.policy.messaging.attempts_max:
+                outcome = Outcome(Hold((Reason("attempts_exhausted", f"{attempts} attempts: {error}", "see the system named, then replay"),)))
+            else:
+                due = now + _backoff(attempts, error, connected)
+                later = replace(parked, state="due", due_at=due, attempts=attempts, decision="", reason=str(error))
+                await connected.records.write(parked.business_key, [later.operation()])
+                await _schedule(change, delivery.flow, delivery.topic, due, connected)
+                return False
+    if isinstance(outcome.ruling, Hold):
+        reasons = outcome.ruling.reasons
+        case_id = await connected.cases.open(
+            flow=delivery.flow, change=change, code=reasons[0].code, reasons=reasons, now=now, parked=True
+        )
+        if parked.case_id and parked.case_id != case_id:
+            await _end_case(parked, "replayed", connected)
+        held = replace(
+            parked, state="case", attempts=attempts, case_id=case_id, decision="", decided_by="", reason=reasons[0].message
+        )
+        evidence = lineage_row(
+            change, delivery.flow, outcome, policy=connected.policy.digest, decided_at=now, turn=f"|held-{attempts}"
+        )
+        await connected.records.write(
+            parked.business_key, [*outcome.operations, held.operation(), Op("upsert", evidence)]
+        )
+        return False
+    if parked.case_id:
+        await _end_case(parked, _ENDED.get(parked.decision, "replayed"), connected)
+    await _commit(change, outcome, delivery, connected, extra=parked.after_head(now))
+    return True
+
+
+_ENDED = {"discard": "discarded", "resolve": "resolved", "replay": "replayed"}
+
+
+async def _end_case(parked: Parked, state: str, connected: Hub) -> None:
+    case = await connected.cases.read(parked.case_id)
+    if case is not None and case.state == "open":
+        try:
+            await connected.cases.end(case, state=state, by=parked.decided_by or "replay", comment=case.comment, now=connected.clock())
+        except RowChanged:
+            return  # a person ended it at this very moment; theirs stands
+
+
+async def _crash_guard(delivery: Delivery, change: Change, dossier: Dossier, connected: Hub) -> list[Op] | Outcome:
+    """A message that keeps killing workers never raises: count its tries before running it, from the third on."""
+    if delivery.deliveries <= _SUSPECT_DELIVERIES:
+        return []
+    key = f"0|try|{delivery.flow}"
+    known = dossier.row(key)
+    tries = 1 if known is None or known.values["message_id"] != change.message_id else int(known.values["tries"]) + 1
+    row = Row(change.business_key, key, {"message_id": change.message_id, "tries": tries})
+    if tries > connected.policy.messaging.crash_deliveries - _SUSPECT_DELIVERIES:
+        reason = Reason(
+            "kills_the_worker",
+            f"{delivery.deliveries} deliveries ended without an answer",
+            "look at the worker's log at these times before replaying",
+        )
+        return Outcome(Hold((reason,)), operations=(Op("delete", row, "*"),) if known is not None else ())
+    etag = (await connected.records.write(change.business_key, [Op("upsert", row)]))[0]
+    return [Op("delete", row, etag)]
+
+
+async def _stand_down(guard: list[Op], connected: Hub) -> None:
+    """The try ended by itself (a system is down): it does not count as a crash."""
+    if guard:
+        await connected.records.write(guard[0].row.partition, guard)
+
+
+async def _run_bare(delivery: Delivery, story: BareStory, connected: Hub) -> None:
+    change = delivery.change
+    if change is None:
+        await _unreadable(delivery, connected)
+        return
+    telemetry.traceparent.set(change.traceparent)
+    now = connected.clock()
+
+    async def told(change: Change, _: Dossier, connected: Hub) -> Outcome:
+        return await story(change, connected)
+
+    outcome = await _decide(told, change, Dossier(change.business_key, {}), delivery, connected)
+    if isinstance(outcome.ruling, (Hold, Refuse)):
+        await connected.cases.open(
+            flow=delivery.flow,
+            change=change,
+            code=outcome.ruling.reasons[0].code,
+            reasons=outcome.ruling.reasons,
+            now=now,
+            body=delivery.body,
+        )
+    connected.counters.add(f"outcomes.{delivery.flow}.{outcome.ruling.kind}")
+    telemetry.log_outcome(
+        delivery.flow,
+        integration_key=change.business_key,
+        correlation_id=change.correlation_id,
+        ruling=outcome.ruling.kind,
+        reason=[reason.code for reason in outcome.ruling.reasons],
+        policy_version=connected.policy.digest,
+    )
+
+
+async def _unreadable(delivery: Delivery, connected: Hub) -> None:
+    """A message that is no change at all: kept whole in a case, in nobody's way."""
+    faults = delivery.malformed.faults if delivery.malformed else ()
+    now = connected.clock()
+    change = Change(
+        id=delivery.message_id or "unknown",
+        source="concord",
+        entity="unreadable",
+        kind="unreadable",
+        legal_entity="",
+        key=delivery.message_id or "unknown",
+        occurred_at=now,
+        received_at=datetime.fromtimestamp(0, UTC),
+        correlation_id=telemetry.correlation_of("")[0],
+    )
+    reasons = tuple(Reason("unreadable", f"{fault.where} {fault.what}", "mend the sender, then send again") for fault in faults)
+    await connected.cases.open(
+        flow=delivery.flow,
+        change=change,
+        code="unreadable",
+        reasons=reasons or (Reason("unreadable", "the message has no content"),),
+        now=now,
+        body=delivery.body,
+    )
+    connected.counters.add(f"outcomes.{delivery.flow}.unreadable")
+
+
+async def _schedule(change: Change, flow: str, topic: str, due: datetime, connected: Hub) -> None:
+    await connected.bus.wake(topic, replace(change, kind=WAKE_UP, data={}), flow=flow, due=due)
+
+
+def _backoff(attempts: int, error: Transient, connected: Hub) -> timedelta:
+    waits = connected.policy.messaging
+    pause = min(waits.retry_first_seconds * 2 ** (attempts - 1), waits.retry_max_seconds)
+    return timedelta(seconds=max(error.retry_after_seconds or 0.0, pause))
