@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -28,6 +27,7 @@ from yarl import URL
 
 from shared import exact_json
 from shared.errors import Malformed, OutcomeUnknown, Permanent, RemoteDown, Transient
+from shared.telemetry import Counters, traceparent
 
 Write = Literal["read", "idempotent", "effect"]
 Happening = Literal["unsent", "lost", "timeout", "throttled", "broken", "refused"]
@@ -52,8 +52,6 @@ _OPEN_SECONDS_MAX = 60.0
 
 deadline_var: ContextVar[float | None] = ContextVar("deadline", default=None)
 """Loop time by which the work that runs now must be done, waiting included."""
-traceparent_var: ContextVar[str] = ContextVar("traceparent", default="")
-"""W3C trace context that every outgoing call carries."""
 
 
 @contextmanager
@@ -152,10 +150,11 @@ class RemoteSystem:
         failures_max: int = 5,
         open_seconds: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
+        counters: Counters | None = None,
     ) -> None:
         self.name = name
         self.base_url = base_url.rstrip("/")
-        self.calls: Counter[str] = Counter()
+        self.counters = counters or Counters()
         self.circuit = Circuit(name, failures_max=failures_max, open_seconds=open_seconds, clock=clock)
         self._auth = auth
         self._timeout_seconds = timeout_seconds
@@ -208,12 +207,12 @@ class RemoteSystem:
     ) -> Response:
         async with self._slot(until), self.circuit.passage() as passage:
             sent: dict[str, str] = {"User-Agent": "Concord", "Accept": "application/json"}
-            if traceparent := traceparent_var.get():
-                sent["traceparent"] = traceparent
+            if parent := traceparent.get():
+                sent["traceparent"] = parent
             if self._auth is not None:
                 sent |= await self._auth.headers()
             sent |= headers
-            self.calls["sent"] += 1
+            self.counters.add(f"{self.name}.sent")
             try:
                 async with (
                     asyncio.timeout_at(until),
@@ -243,12 +242,12 @@ class RemoteSystem:
             raise RemoteDown(f"{self.name} does not accept our credentials: {said}", system=self.name)
         if status >= 500 or status == 408:
             raise self._error("broken", write, said, retry_after_seconds(response.headers))
-        self.calls["refused"] += 1
+        self.counters.add(f"{self.name}.refused")
         raise RemoteRefused(self.name, response, read_errors(response))
 
     def _error(self, happening: Happening, write: Write, said: str, retry_after: float | None = None) -> Transient:
         """The table: what happened × what kind of call → what the caller must know."""
-        self.calls[happening] += 1
+        self.counters.add(f"{self.name}.{happening}")
         match happening:
             case "unsent" | "throttled":
                 return RemoteDown(f"{self.name}: {said}", system=self.name, retry_after_seconds=retry_after)
