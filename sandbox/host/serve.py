@@ -1,0 +1,143 @@
+"""One worker process: index, attach, serve, drain."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from sandbox.host.admin import Admin, Fire
+from sandbox.host.bus import BusRefused, Listener
+from sandbox.host.http import Front, Identity
+from sandbox.host.keys import Keys
+from sandbox.host.routes import Routes
+from sandbox.host.runtime import AppNotIndexed, Function, Invoked, Invoker, index
+from sandbox.host.settings import HostSettings, SettingsRefused, is_disabled, read_settings
+from sandbox.host.timers import Timer, timers_of
+
+RESTART_EXIT_CODE: Final = 75
+DRAIN_SECONDS: Final = 25.0
+_QUIET_LOGGERS: Final = ("azure", "azure.functions", "aiohttp.access", "asyncio")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one worker is started. `listen` is a bound socket; it is closed by the worker at the end."""
+
+    app: Path
+    listen: socket.socket
+    keys: Keys
+    token_secret: str
+    identity_header: str
+    keeps_schedule: bool
+
+
+async def serve(options: Options) -> int:
+    """Serve until SIGTERM, SIGINT or a restart; returns the exit code: 0, 1 (cannot serve) or 75 (start me again)."""
+    url = "http://{}:{}".format(*options.listen.getsockname())
+    os.environ["IDENTITY_ENDPOINT"] = f"{url}/__identity/token"
+    os.environ["IDENTITY_HEADER"] = options.identity_header
+    stop = _Stop()
+    try:
+        settings = read_settings(options.app)
+        _set_up_logging(settings.log_level)
+        functions = [function for function in await index(options.app) if not is_disabled(function.name)]
+        worker = _Worker(options, settings, functions, stop)
+        await worker.start()
+    except (AppNotIndexed, SettingsRefused, BusRefused) as fault:
+        print(f"the functions host cannot serve {options.app}: {fault}", file=sys.stderr, flush=True)
+        return 1
+    if not stop.asked.is_set():
+        print(f"ready {url}", flush=True)
+    await stop.asked.wait()
+    await worker.drain()
+    return stop.exit_code
+
+
+class _Stop:
+    """Why and when the worker is to stop."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.exit_code = 0
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.asked.set)
+
+    def restart(self) -> None:
+        self.exit_code = RESTART_EXIT_CODE
+        # the answer to the one who asked goes out before the drain closes connections
+        asyncio.get_running_loop().call_later(0.05, self.asked.set)
+
+
+class _Worker:
+    def __init__(self, options: Options, settings: HostSettings, functions: list[Function], stop: _Stop) -> None:
+        self._options = options
+        self._invoker = Invoker(settings.function_timeout_seconds)
+        self._timers = timers_of(functions, self._invoker)
+        self._listeners = tuple(
+            Listener(function, settings.bus, self._invoker)
+            for function in functions
+            if function.kind == "serviceBusTrigger"
+        )
+        fires: dict[str, Fire] = {timer.function.name: _on_demand(timer) for timer in self._timers}
+        fires |= {listener.function.name: listener.fire for listener in self._listeners}
+        routes = Routes([f for f in functions if f.kind == "httpTrigger"], settings.route_prefix)
+        self._is_ready = False
+        self._admin = Admin(
+            options.keys, functions, fires, lambda: self._is_ready, lambda: self._invoker.running, stop.restart
+        )
+        identity = Identity(options.token_secret, options.identity_header)
+        front = Front(settings, routes, options.keys, identity, self._invoker, self._admin.handle)
+        self._runner = web.ServerRunner(web.Server(front.handle, access_log=None, keepalive_timeout=600))
+        self._schedules: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Serve HTTP and attach every receiver. Raises BusRefused."""
+        await self._runner.setup()
+        await web.SockSite(self._runner, self._options.listen, backlog=1024).start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for listener in self._listeners:
+                    group.create_task(listener.start())
+        except* BusRefused as refused:
+            await self.drain()
+            raise BusRefused("\n".join(str(fault) for fault in refused.exceptions)) from None
+        if self._options.keeps_schedule:
+            self._schedules = [asyncio.create_task(timer.keep_schedule()) for timer in self._timers]
+        self._is_ready = True
+
+    async def drain(self) -> None:
+        """Take nothing new, finish what is at work within DRAIN_SECONDS, close."""
+        self._is_ready = False
+        deadline = time.monotonic() + DRAIN_SECONDS
+        for schedule in self._schedules:
+            schedule.cancel()
+        for site in tuple(self._runner.sites):
+            await site.stop()
+        await asyncio.gather(
+            *(listener.stop(DRAIN_SECONDS) for listener in self._listeners), self._invoker.drained(DRAIN_SECONDS)
+        )
+        await self._invoker.drained(max(0.0, deadline - time.monotonic()))
+        await self._runner.cleanup()
+
+
+def _on_demand(timer: Timer) -> Callable[[str | None], Awaitable[Invoked]]:
+    async def fire(_: str | None) -> Invoked:
+        return await timer.fire()
+
+    return fire
+
+
+def _set_up_logging(level: str) -> None:
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for name in _QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
