@@ -37,14 +37,7 @@ _ISO_COUNTRY = r"^[A-Z]{2}$"
 Account = Annotated[str, Field(pattern=_ACCOUNT)]
 
 
-def _rate(value: object) -> Decimal:
-    """A rate is text in YAML: an unquoted 0.20 would arrive as a binary float."""
-    if isinstance(value, float):
-        raise ValueError("is a binary float: quote the rate")
-    return decimal_of(value)
-
-
-Rate = Annotated[Decimal, BeforeValidator(_rate), Field(ge=0, lt=1)]
+Rate = Annotated[Decimal, BeforeValidator(decimal_of), Field(ge=0, lt=1)]
 
 
 class _Strict(BaseModel):
