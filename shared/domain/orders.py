@@ -28,6 +28,10 @@ Number = Annotated[Decimal, BeforeValidator(decimal_of)]
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), Field(max_length=256)]
 
 
+class DoesNotAddUp(Malformed):
+    """Every field can be read, but sums do not hold or a line stands twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class OrderLine:
     line_id: str
@@ -90,7 +94,7 @@ class Order:
 
 
 def read_order(raw: object, legal_entity: str) -> Order:
-    """Read one SalesOrder; raises `Malformed` naming every faulty field and every sum that does not hold."""
+    """Read one SalesOrder; raises `Malformed` naming every faulty field, `DoesNotAddUp` naming every sum."""
     try:
         order = _SalesOrder.model_validate(raw)
     except ValidationError as error:
@@ -157,10 +161,10 @@ def read_order(raw: object, legal_entity: str) -> Order:
         charges=charges,
         tenders=tenders,
     )
-    faults.extend(_sums_that_fail(read))
-    faults.extend(_repeated_lines(lines))
     if faults:
         raise Malformed(faults)
+    if wrong := [*_sums_that_fail(read), *_repeated_lines(lines)]:
+        raise DoesNotAddUp(wrong)
     return read
 
 

@@ -1,0 +1,49 @@
+"""Intake: authenticate (the door did), stamp, enqueue. Nothing slow happens before the answer.
+
+What cannot be read is refused to the sender with every fault named. An order event whose envelope is good but whose
+order cannot be read is also kept as a case, because the sender may never send it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from shared import telemetry
+from shared.domain.changes import Change, encode
+from shared.domain.events import Envelope, OrderRefused, commerce_event, dataverse_event, sap_event, topic_of
+from shared.domain.rulings import Reason
+from shared.wiring import Hub
+
+FLOW = "change_intake"
+
+
+async def change_intake(
+    source: Literal["commerce", "sap", "dataverse"], raw: Any, traceparent: str, hub: Hub
+) -> Sequence[Change]:
+    """Enqueue what one webhook call says; returns the changes. Raises `Malformed`, or `RemoteDown` of the bus."""
+    correlation_id, onward = telemetry.correlation_of(traceparent)
+    envelope = Envelope(hub.clock(), correlation_id, onward)
+    match source:
+        case "commerce":
+            try:
+                changes = [commerce_event(raw, envelope, hub.policy.ledger.legal_entities)]
+            except OrderRefused as error:
+                await _keep(error, hub)
+                raise
+        case "sap":
+            changes = sap_event(raw, envelope)
+        case "dataverse":
+            changes = [dataverse_event(raw, envelope)]
+    for change in changes:
+        await hub.bus.publish(topic_of(change), change)
+    hub.counters.add(f"received.{source}", len(changes))
+    return changes
+
+
+async def _keep(error: OrderRefused, hub: Hub) -> None:
+    reasons = [Reason("malformed", f"{f.where} {f.what}", "correct it in Commerce and send it again") for f in error.faults]
+    await hub.cases.open(
+        flow=FLOW, change=error.change, code="malformed_order", reasons=reasons, now=hub.clock(), body=encode(error.change)
+    )
+    hub.counters.add("refused.commerce")
