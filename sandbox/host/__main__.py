@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--function-keys", default="", help="function=key,…")
     parser.add_argument("--token-secret", default=os.environ.get("SANDBOX_TOKEN_SECRET", ""), help="signs tokens")
     parser.add_argument("--timers", choices=["on-demand", "schedule"], default="on-demand")
+    parser.add_argument("--drain-seconds", type=float, default=25.0, help="how long a stop waits for work to finish")
     given = parser.parse_args()
     try:
         keys = parse_keys(given.host_keys, given.function_keys)
@@ -40,6 +41,7 @@ def main() -> int:
         token_secret=given.token_secret or secrets.token_urlsafe(32),
         identity_header=secrets.token_urlsafe(32),
         keeps_schedule=given.timers == "schedule",
+        drain_seconds=given.drain_seconds,
     )
     return asyncio.run(serve(options))
 

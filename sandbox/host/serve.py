@@ -24,7 +24,6 @@ from sandbox.host.settings import HostSettings, SettingsRefused, is_disabled, re
 from sandbox.host.timers import Timer, timers_of
 
 RESTART_EXIT_CODE: Final = 75
-DRAIN_SECONDS: Final = 25.0
 _QUIET_LOGGERS: Final = ("azure", "azure.functions", "aiohttp.access", "asyncio")
 
 
@@ -38,6 +37,7 @@ class Options:
     token_secret: str
     identity_header: str
     keeps_schedule: bool
+    drain_seconds: float
 
 
 async def serve(options: Options) -> int:
@@ -116,16 +116,15 @@ class _Worker:
         self._is_ready = True
 
     async def drain(self) -> None:
-        """Take nothing new, finish what is at work within DRAIN_SECONDS, close."""
+        """Take nothing new, finish what is at work within the drain time, close."""
         self._is_ready = False
-        deadline = time.monotonic() + DRAIN_SECONDS
+        limit = self._options.drain_seconds
+        deadline = time.monotonic() + limit
         for schedule in self._schedules:
             schedule.cancel()
         for site in tuple(self._runner.sites):
             await site.stop()
-        await asyncio.gather(
-            *(listener.stop(DRAIN_SECONDS) for listener in self._listeners), self._invoker.drained(DRAIN_SECONDS)
-        )
+        await asyncio.gather(*(listener.stop(limit) for listener in self._listeners), self._invoker.drained(limit))
         await self._invoker.drained(max(0.0, deadline - time.monotonic()))
         await self._runner.cleanup()
 
