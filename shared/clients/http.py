@@ -171,17 +171,19 @@ class RemoteSystem:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         deadline: float | None = None,
+        redirects: bool = False,
     ) -> Response:
         """Send one call and give its answer below 400.
 
         `path` is appended to the base url as it is (already percent-encoded), `params` are encoded here, `deadline` is
-        loop time (default: that of the work around it). Raises RemoteDown, Transient, OutcomeUnknown, RemoteRefused.
+        loop time (default: that of the work around it), `redirects` follows a 307 with method and body kept. Raises
+        RemoteDown, Transient, OutcomeUnknown, RemoteRefused.
         """
         until = self._until(deadline)
         url = URL(self.base_url + path + (f"?{_query(params)}" if params else ""), encoded=True)
-        response = await self._attempt(method, url, write, headers or {}, body, until)
+        response = await self._attempt(method, url, write, headers or {}, body, until, redirects)
         if response.status == 401 and self._auth is not None and self._auth.refused():
-            response = await self._attempt(method, url, write, headers or {}, body, until)
+            response = await self._attempt(method, url, write, headers or {}, body, until, redirects)
         return self._judge(response, write)
 
     def json(self, response: Response, write: Write) -> Any:
@@ -203,7 +205,14 @@ class RemoteSystem:
         return own if around is None else min(own, around)
 
     async def _attempt(
-        self, method: str, url: URL, write: Write, headers: Mapping[str, str], body: bytes | None, until: float
+        self,
+        method: str,
+        url: URL,
+        write: Write,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        until: float,
+        redirects: bool,
     ) -> Response:
         async with self._slot(until), self.circuit.passage() as passage:
             sent: dict[str, str] = {"User-Agent": "Concord", "Accept": "application/json"}
@@ -216,7 +225,7 @@ class RemoteSystem:
             try:
                 async with (
                     asyncio.timeout_at(until),
-                    self._pool().request(method, url, headers=sent, data=body, allow_redirects=False) as answer,
+                    self._pool().request(method, url, headers=sent, data=body, allow_redirects=redirects) as answer,
                 ):
                     response = Response(answer.status, answer.headers, await answer.read())
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
