@@ -34,7 +34,6 @@ class QueueSettings:
     requires_session: bool = False
     duplicate_window_seconds: float | None = None  # None: no duplicate detection
     dead_letter_on_expiration: bool = False
-    dead_letter_on_filter_error: bool = False
     forward_to: str | None = None
     forward_dead_letters_to: str | None = None
     max_message_bytes: int = 256 * 1024
@@ -88,6 +87,7 @@ def parse_topology(document: Any) -> Topology:
     names = [name.lower() for name in (*queues, *topics)]
     if duplicates := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"{namespace.path}: names used twice: {', '.join(sorted(duplicates))}")
+    _check_forwarding(namespace.path, queues, topics)
     return Topology(namespace.text("Name"), queues, topics)
 
 
@@ -167,13 +167,25 @@ _TOPIC_PROPERTIES: Final = {
 _QUEUE_PROPERTIES: Final = {
     *_TOPIC_PROPERTIES,
     "DeadLetteringOnMessageExpiration",
-    "DeadLetteringOnFilterEvaluationExceptions",
     "ForwardDeadLetteredMessagesTo",
     "ForwardTo",
     "LockDuration",
     "MaxDeliveryCount",
     "RequiresSession",
 }
+
+
+def _check_forwarding(path: str, queues: dict[str, QueueSettings], topics: dict[str, TopicSettings]) -> None:
+    known = {name.lower() for name in (*queues, *topics)}
+    subscriptions = {
+        f"{topic}/{name}": subscription.queue
+        for topic, settings in topics.items()
+        for name, subscription in settings.subscriptions.items()
+    }
+    for name, queue in {**queues, **subscriptions}.items():
+        for target in (queue.forward_to, queue.forward_dead_letters_to):
+            if target is not None and target.lower() not in known:
+                raise ConfigError(f"{path}: {name} forwards to {target!r}, which is no queue or topic")
 
 
 def _duplicate_window(node: _Node) -> float | None:
@@ -191,7 +203,6 @@ def _queue_settings(parent: _Node, name: str) -> QueueSettings:
         requires_session=node.flag("RequiresSession"),
         duplicate_window_seconds=_duplicate_window(node),
         dead_letter_on_expiration=node.flag("DeadLetteringOnMessageExpiration"),
-        dead_letter_on_filter_error=node.flag("DeadLetteringOnFilterEvaluationExceptions"),
         forward_to=node.text("ForwardTo", "") or None,
         forward_dead_letters_to=node.text("ForwardDeadLetteredMessagesTo", "") or None,
         max_message_bytes=node.number("MaxMessageSizeInKilobytes", 256) * 1024,

@@ -267,6 +267,7 @@ class Session:
         self._remote_window = remote_window
         self._links: dict[int, IncomingLink | OutgoingLink] = {}
         self._attaching: dict[int, Attach] = {}
+        self._closing: dict[int, OutgoingLink | None] = {}  # closed from this side, the client has not answered yet
         self._unsettled: dict[int, tuple[OutgoingLink, Any]] = {}
         self._blocked: deque[tuple[bytes, bytes]] = deque()  # transfers the peer's window has no room for
 
@@ -304,13 +305,14 @@ class Session:
         source = attach.source if attach.client_sends else b"\x40"
         target = b"\x40" if attach.client_sends else attach.target
         self._write_attach(attach, source, target, 0, None)
+        self._closing[attach.handle] = None
         self._write_detach(attach.handle, condition, description)
 
     def detach(self, link: OutgoingLink, condition: str, description: str) -> None:
-        """Close a link from this side."""
+        """Close a link from this side. What the client settles before it notices is still answered."""
         if self._links.pop(link.attach.handle, None) is None:
             return
-        self._forget_deliveries(link)
+        self._closing[link.attach.handle] = link
         self._write_detach(link.attach.handle, condition, description)
         link.handler.on_detach(orderly=True)
 
@@ -343,6 +345,7 @@ class Session:
         attach = _parse_attach(encoded)
         if attach.handle in self._links or attach.handle in self._attaching:
             raise _ProtocolError(HANDLE_IN_USE, f"handle {attach.handle} is in use")
+        self._forget_closing(attach.handle)
         self._attaching[attach.handle] = attach
         try:
             self.connection.host.on_attach(self, attach)
@@ -376,7 +379,7 @@ class Session:
         link = self._links.get(fields[0])
         if isinstance(link, IncomingLink):
             link.on_transfer(fields, payload)
-        elif fields[0] not in self._attaching:
+        elif fields[0] not in self._closing:
             raise _ProtocolError(UNATTACHED_HANDLE, f"handle {fields[0]} is not attached")
 
     def on_disposition(self, fields: list[Any]) -> None:
@@ -414,6 +417,7 @@ class Session:
         elif attach is not None:
             self.connection.host.on_attach_cancelled(self, attach, orderly=True)
         else:  # the answer to a detach of ours
+            self._forget_closing(handle)
             return
         self._write(_DETACH, (codec.encode_uint(handle), b"\x41"))
 
@@ -483,6 +487,11 @@ class Session:
         if first == last:
             return [first]
         return [delivery_id for delivery_id in self._unsettled if first <= delivery_id <= last]
+
+    def _forget_closing(self, handle: int) -> None:
+        link = self._closing.pop(handle, None)
+        if link is not None:
+            self._forget_deliveries(link)
 
     def _forget_deliveries(self, link: OutgoingLink) -> None:
         for delivery_id in [key for key, (holder, _) in self._unsettled.items() if holder is link]:

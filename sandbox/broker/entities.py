@@ -13,7 +13,7 @@ import heapq
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Final, Protocol
 
@@ -220,7 +220,10 @@ class Queue:
         self._deadlines.stale(self._is_stale)
         window = settings.duplicate_window_seconds
         self._history = None if window is None else DuplicateHistory(clock, window)
-        self.dead_letters = None if is_dead else Queue(f"{name}/$DeadLetterQueue", QueueSettings(), clock, route, True)
+        self.dead_letters: Queue | None = None
+        if not is_dead:
+            inherited = QueueSettings(lock_seconds=settings.lock_seconds)
+            self.dead_letters = Queue(f"{name}/$DeadLetterQueue", inherited, clock, route, is_dead=True)
 
     # --- sending ---------------------------------------------------------------------------------------------------
 
@@ -737,12 +740,17 @@ class Topic:
         self.subscriptions: dict[str, Queue] = {}
         self._rules: list[tuple[Queue, tuple[Filter, ...]]] = []
         for subscription, rules in settings.subscriptions.items():
-            queue = Queue(f"{name}/Subscriptions/{subscription}", rules.queue, clock, route)
+            limits = [seconds for seconds in (settings.ttl_seconds, rules.queue.ttl_seconds) if seconds is not None]
+            queue_settings = replace(rules.queue, ttl_seconds=min(limits, default=None))
+            queue = Queue(f"{name}/Subscriptions/{subscription}", queue_settings, clock, route)
             self.subscriptions[subscription] = queue
             self._rules.append((queue, tuple(rule for _, rule in rules.rules)))
 
     def send(self, contents: Iterable[Content]) -> None:
-        """Publish messages; duplicates are accepted and dropped."""
+        """Publish messages, all or none; duplicates are accepted and dropped."""
+        contents = list(contents)
+        for content in contents:
+            _ = content.application_properties  # what cannot be decoded is refused before anything is published
         for content in contents:
             if self._history is not None and self._history.is_duplicate(content.message_id):
                 continue

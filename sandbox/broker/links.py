@@ -1,8 +1,8 @@
 """Where the wire meets the entities: what a link to an address means.
 
 `ServiceBusHost` answers every attach: senders to queues and topics, receivers of queues, subscriptions, dead-letter
-queues and sessions, and the request/response nodes `$cbs` and `<entity>/$management`. Tokens put to `$cbs` are
-accepted unread: the broker listens on loopback only.
+queues and sessions, and the request/response nodes `$cbs` and `<entity>/$management`. A connection has to put a token
+to `$cbs` before it may attach anywhere else; what the token says is not checked, the broker listens on loopback only.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ from sandbox.broker.errors import (
     NOT_IMPLEMENTED,
     SESSION_LOCK_LOST,
     TIMEOUT,
+    UNAUTHORIZED,
     BrokerError,
 )
 from sandbox.broker.management import EntityManagement
@@ -49,6 +50,8 @@ _MANAGEMENT_SUFFIX: Final = "/$management"
 _REQUEST_BYTES_MAX: Final = 4 * 1024 * 1024
 _COORDINATOR: Final = b"\x00\x53\x30"
 _FILTER_FIELD: Final = 7
+
+type _Answer = Callable[[bytes], tuple[str | None, bytes]]  # a request to (reply-to, response)
 
 
 class LoopClock:
@@ -92,6 +95,7 @@ class ServiceBusHost:
     def __init__(self, namespace: Namespace) -> None:
         self.namespace = namespace
         self.connections: set[Connection] = set()
+        self._authorized: set[Connection] = set()
         self._waiting: dict[tuple[Session, int], _EntityReceiver] = {}
         self._reply_links: dict[Connection, list[_ReplyLink]] = {}
 
@@ -102,6 +106,7 @@ class ServiceBusHost:
     def on_disconnected(self, connection: Connection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
+        self._authorized.discard(connection)
         self._reply_links.pop(connection, None)
 
     def on_attach(self, session: Session, attach: Attach) -> None:
@@ -113,7 +118,9 @@ class ServiceBusHost:
             raise BrokerError(INVALID_FIELD, "The link names no address")
         path = _path(address)
         if path.lower() == "$cbs":
-            self._attach_node(session, attach, path, _answer_token)
+            self._attach_node(session, attach, path, self._token_answer(session.connection))
+        elif session.connection not in self._authorized:
+            raise BrokerError(UNAUTHORIZED, f"No token was put for {path!r} on this connection")
         elif path.lower().endswith(_MANAGEMENT_SUFFIX):
             entity = self.namespace.find(path[: -len(_MANAGEMENT_SUFFIX)])
             self._attach_node(session, attach, path, _management(EntityManagement(entity)))
@@ -128,6 +135,18 @@ class ServiceBusHost:
         if receiver is not None:
             receiver.stop_waiting()
             receiver.on_detach(orderly)
+
+    def _token_answer(self, connection: Connection) -> "_Answer":
+        def answer(payload: bytes) -> tuple[str | None, bytes]:
+            message_id, reply_to, application, token = read_request(payload)
+            if application.get("operation") != "put-token" or not token:
+                refusal = {"status-code": Int(400), "status-description": "The operation is put-token, with a token"}
+                return reply_to, encode_response(message_id, refusal, None)
+            self._authorized.add(connection)
+            accepted = {"status-code": Int(202), "status-description": "Accepted"}
+            return reply_to, encode_response(message_id, accepted, None)
+
+        return answer
 
     def _attach_sender(self, session: Session, attach: Attach, entity: Queue | Topic) -> None:
         if isinstance(entity, Queue) and (entity.is_dead or "/" in entity.name):
@@ -152,9 +171,7 @@ class ServiceBusHost:
             self._waiting[key] = receiver
             receiver.wait_for_session(lambda: self._waiting.pop(key, None))
 
-    def _attach_node(
-        self, session: Session, attach: Attach, path: str, answer: Callable[[bytes], tuple[str | None, bytes]]
-    ) -> None:
+    def _attach_node(self, session: Session, attach: Attach, path: str, answer: "_Answer") -> None:
         links = self._reply_links.setdefault(session.connection, [])
         if attach.client_sends:
             session.accept_sender(attach, _RequestNode(path, links, answer), _REQUEST_BYTES_MAX)
@@ -272,9 +289,7 @@ class _EntityReceiver(Receiver):
 class _RequestNode:
     """The sending half of a request/response pair."""
 
-    def __init__(
-        self, path: str, links: list["_ReplyLink"], answer: Callable[[bytes], tuple[str | None, bytes]]
-    ) -> None:
+    def __init__(self, path: str, links: list["_ReplyLink"], answer: "_Answer") -> None:
         self._path = path.lower()
         self._links = links
         self._answer = answer
@@ -318,16 +333,7 @@ class _ReplyLink:
             self._links.remove(self)
 
 
-def _answer_token(payload: bytes) -> tuple[str | None, bytes]:
-    message_id, reply_to, application, _ = read_request(payload)
-    if application.get("operation") == "put-token":
-        answer = {"status-code": Int(202), "status-description": "Accepted"}
-    else:
-        answer = {"status-code": Int(400), "status-description": "The operation is put-token"}
-    return reply_to, encode_response(message_id, answer, None)
-
-
-def _management(management: EntityManagement) -> Callable[[bytes], tuple[str | None, bytes]]:
+def _management(management: EntityManagement) -> _Answer:
     def answer(payload: bytes) -> tuple[str | None, bytes]:
         message_id, reply_to, application, body = read_request(payload)
         application_answer: dict[str, Any]

@@ -76,7 +76,10 @@ class Content:
         """The application properties, decoded when first asked for."""
         if self.application_span is None:
             return {}
-        values, _ = codec.decode(self.bare, self.application_span[1])
+        try:
+            values, _ = codec.decode(self.bare, self.application_span[1])
+        except CodecError as error:
+            raise BrokerError(DECODE_ERROR, f"The application properties cannot be decoded: {error}") from error
         if not isinstance(values, dict):
             raise BrokerError(DECODE_ERROR, "application properties are not a map")
         return values
