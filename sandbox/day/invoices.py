@@ -236,9 +236,7 @@ class _Importer:
 
     def _case(self, number: str, rows: Sequence[Row | FaultyRow], reasons: Sequence[str]) -> None:
         placed_at = next((row.placed_at for row in rows if isinstance(row, Row)), _FALLBACK_MOMENT)
-        self.acts.append(
-            Deliver(name=number, envelope=_envelope_of_raw(number, rows, reasons, placed_at, self.entity))
-        )
+        self.acts.append(Deliver(name=number, envelope=_envelope_of_raw(number, rows, reasons, placed_at, self.entity)))
         self.entries.append(
             Entry(
                 number=number,
