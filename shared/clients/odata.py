@@ -6,10 +6,9 @@ parallel fetches break each other. Decimals travel as text, dates as `/Date(ms)/
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from http.cookies import SimpleCookie
 from typing import Any, Literal
@@ -22,13 +21,26 @@ from shared.clients.http import RemoteError, RemoteRefused, RemoteSystem, Respon
 from shared.clients.single_flight import SingleFlight
 from shared.domain.money import decimal_of
 from shared.errors import Fault, Malformed, Permanent
+from shared.mapping.sap_values import day, moment, stamp
+
+__all__ = [
+    "Entity",
+    "ODataV2",
+    "any_of",
+    "day",
+    "decimal",
+    "entity_path",
+    "literal",
+    "moment",
+    "stamp",
+    "where",
+]
 
 Entity = dict[str, Any]
 Scalar = str | bool | int | Decimal | datetime | date
 
 _ROOT = "/sap/opu/odata/sap"
 _PAGES_MAX = 10_000
-_DATE = re.compile(r"^/Date\((-?\d+)([+-]\d{4})?\)/$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,29 +235,6 @@ def decimal(entity: Mapping[str, Any], name: str) -> Decimal:
         return decimal_of(entity.get(name))
     except ValueError as error:
         raise Malformed([Fault(name, str(error))]) from error
-
-
-def moment(value: object) -> datetime | None:
-    """Aware UTC of `/Date(ms)/` (SAP's milliseconds are UTC already; an offset is only for display). None for null."""
-    if value is None:
-        return None
-    found = _DATE.match(str(value))
-    if found is None:
-        raise Malformed([Fault("date", f"{value!r} is not /Date(ms)/")])
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(found[1]))
-
-
-def day(value: object) -> date | None:
-    """The calendar day of a `/Date(ms)/` that stands for one (Edm.DateTime without a time)."""
-    at = moment(value)
-    return None if at is None else at.date()
-
-
-def stamp(value: datetime | date) -> str:
-    """A time or a day as `/Date(ms)/`."""
-    if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return f"/Date({(value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)})/"
 
 
 def query_of(url: str) -> dict[str, str]:
