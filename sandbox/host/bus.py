@@ -156,24 +156,21 @@ class Listener:
 
     async def _serve_session(self, slot: _Slot) -> None:
         """Wait for a session, run its messages in order until it is idle, and let it go."""
-        receiver = self._receiver(_SESSION_WAIT_SECONDS)
-        renewal: asyncio.Task[None] | None = None
-        try:
-            async with receiver:
-                self._attach()
-                slot.is_busy = True
-                self._adjust()
-                renewal = asyncio.create_task(self._renew_session(receiver.session, slot))
-                held_since = time.monotonic()
+        async with self._receiver(_SESSION_WAIT_SECONDS) as receiver:
+            self._attach()
+            slot.is_busy = True
+            self._adjust()
+            renewal = asyncio.create_task(self._renew_session(receiver.session, slot))
+            held_since = time.monotonic()
+            try:
                 while not self._stopping and time.monotonic() - held_since < self._settings.lock_renewal_seconds_max:
                     messages = await self._receive(receiver, self._settings.session_idle_seconds)
                     if not messages:
                         break
                     await self._process(receiver, messages, slot)
+            finally:
                 slot.is_busy = False
-        finally:
-            if renewal is not None:
-                renewal.cancel()
+                await _ended(renewal)
 
     async def _serve_calls(self, slot: _Slot) -> None:
         """Run messages one after the other; a receiver that finds nothing for a while goes when there are others."""
@@ -211,7 +208,7 @@ class Listener:
         finally:
             slot.is_processing = False
             if renewal is not None:
-                renewal.cancel()
+                await _ended(renewal)
 
     async def _renew_session(self, session: ServiceBusSession, slot: _Slot) -> None:
         """Keep the session's lock; while one message is at work, for no longer than the renewal limit."""
@@ -273,6 +270,12 @@ class Listener:
         self._changed.set()
         if not self._stopping:
             print(f"function {self.function.name}: {self.entity}: {fault}", file=sys.stderr, flush=True)
+
+
+async def _ended(renewal: asyncio.Task[None]) -> None:
+    """Cancel a renewal and wait for its end: it shares the receiver's connection, which may be closed next."""
+    renewal.cancel()
+    await asyncio.wait((renewal,))
 
 
 def _until_renewal(locked_until: datetime | None) -> float:

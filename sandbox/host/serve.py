@@ -140,3 +140,4 @@ def _set_up_logging(level: str) -> None:
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for name in _QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("azure.servicebus").setLevel(logging.CRITICAL)  # what matters of it is told in one line

@@ -5,12 +5,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 _DURATION: Final = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?")
 _SETTING: Final = re.compile(r"%([^%]+)%")
+_OVERRIDE: Final = "AzureFunctionsJobHost__"
+_JSON_WORD: Final = re.compile(r"-?\d+|true|false")
 _LEVELS: Final = {
     "trace": "DEBUG",
     "debug": "DEBUG",
@@ -88,10 +90,12 @@ def read_settings(app_directory: Path, environment: Mapping[str, str] = os.envir
     """Read host.json of the app. Raises SettingsRefused."""
     path = app_directory / "host.json"
     try:
-        stated = msgspec.json.decode(path.read_bytes(), type=_HostJson)
+        content = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        _override(content, environment)
+        stated = msgspec.convert(content, type=_HostJson)
     except FileNotFoundError:
         raise SettingsRefused(f"there is no host.json in {app_directory}") from None
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, msgspec.ValidationError) as fault:
         raise SettingsRefused(f"host.json: {fault}") from fault
     if stated.version != "2.0":
         raise SettingsRefused(f"host.json: version is {stated.version!r}, not '2.0'")
@@ -162,6 +166,20 @@ def connection_string(name: str, environment: Mapping[str, str] = os.environ) ->
         if environment.get(setting):
             return environment[setting]
     raise SettingsRefused(f"the connection {name!r} of a Service Bus trigger is not set")
+
+
+def _override(content: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Lay settings such as AzureFunctionsJobHost__extensions__http__routePrefix over host.json, as Azure does."""
+    for setting, text in environment.items():
+        if not setting.startswith(_OVERRIDE):
+            continue
+        *sections, name = setting.removeprefix(_OVERRIDE).split("__")
+        place = content
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise SettingsRefused(f"{setting}: host.json has no section {section!r}")
+        place[name] = text if ":" in text or not _JSON_WORD.fullmatch(text) else msgspec.json.decode(text)
 
 
 def _limit(field: str, value: int) -> int | None:
