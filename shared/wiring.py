@@ -116,3 +116,124 @@ async def build_hub(
         closing=closing,
         **clients,
     )
+
+
+async def _azure_tables(
+    settings: Settings, counters: Counters, closing: AsyncExitStack
+) -> Callable[[str], Table]:
+    from azure.data.tables.aio import TableServiceClient
+
+    from shared.stores.azure_table import AzureTable
+
+    if settings.tables_connection is not None:
+        service = TableServiceClient.from_connection_string(settings.tables_connection.get_secret_value())
+    else:
+        service = TableServiceClient(endpoint=settings.tables_endpoint or "", credential=_credential(settings, closing))
+    await closing.enter_async_context(service)
+    made = {name: AzureTable(service, name, counters) for name in TABLES}
+    if settings.tables_connection is not None:  # in the cloud the deployment creates them
+        await asyncio.gather(*(table.create() for table in made.values()))
+    return made.__getitem__
+
+
+def _blob_bodies(settings: Settings, closing: AsyncExitStack) -> Bodies:
+    from shared.stores.bodies import BlobBodies
+
+    def open_service() -> BlobServiceClient:
+        from azure.storage.blob.aio import BlobServiceClient
+
+        if settings.blobs_connection is not None:
+            return BlobServiceClient.from_connection_string(settings.blobs_connection.get_secret_value())
+        return BlobServiceClient(settings.blobs_endpoint or "", credential=_credential(settings, closing))
+
+    bodies = BlobBodies(open_service)
+    closing.push_async_callback(bodies.close)
+    return bodies
+
+
+def _service_bus(settings: Settings, bodies: Bodies, counters: Counters, closing: AsyncExitStack) -> BusPort:
+    from shared.messaging import Bus
+
+    opened: list[ServiceBusClient] = []
+
+    async def client() -> ServiceBusClient:
+        from azure.servicebus.aio import ServiceBusClient
+
+        if not opened:
+            if settings.servicebus_connection is not None:
+                made = ServiceBusClient.from_connection_string(settings.servicebus_connection.get_secret_value())
+            else:
+                made = ServiceBusClient(settings.servicebus_namespace or "", _credential(settings, closing))
+            opened.append(await closing.enter_async_context(made))
+        return opened[0]
+
+    bus = Bus(client, bodies, settings.lanes, counters)
+    closing.push_async_callback(bus.close)
+    return bus
+
+
+def _credential(settings: Settings, closing: AsyncExitStack) -> Any:
+    from azure.identity.aio import ManagedIdentityCredential
+
+    credential = (
+        ManagedIdentityCredential(client_id=settings.identity_client_id)
+        if settings.identity_client_id
+        else ManagedIdentityCredential()
+    )
+    closing.push_async_callback(credential.close)
+    return credential
+
+
+def _credit_book(tables: Callable[[str], Table], policy: Policy, counters: Counters, clock: Clock) -> CreditBook:
+    from shared.stores.credit_book import CreditBook
+
+    return CreditBook(tables("credit"), tables("requests"), policy.credit, clock=clock, counters=counters)
+
+
+def _clients(settings: Settings, policy: Policy, counters: Counters, closing: AsyncExitStack) -> dict[str, Any]:
+    """One pool of connections, one limiter and one circuit for each remote system."""
+    from shared.clients.commerce import Commerce
+    from shared.clients.dataverse import Dataverse
+    from shared.clients.http import BasicAuth, RemoteSystem
+    from shared.clients.inventory import Inventory, InventoryAuth
+    from shared.clients.odata import ODataV2
+    from shared.clients.sap_credit import SapCredit
+    from shared.clients.sap_ledger import SapLedger
+    from shared.clients.sap_stock import SapStock
+    from shared.clients.tokens import BearerAuth, ManagedIdentity, Tokens
+
+    tokens = Tokens(lambda: ManagedIdentity(settings.identity_client_id or ""))
+    closing.push_async_callback(tokens.close)
+
+    def system(name: str, url: str, *, auth: Any = None, concurrency_max: int = 32) -> RemoteSystem:
+        made = RemoteSystem(name, url, auth=auth, concurrency_max=concurrency_max, counters=counters)
+        closing.push_async_callback(made.close)
+        return made
+
+    def bearer(url: str) -> BearerAuth:
+        return BearerAuth(tokens, f"{url.rstrip('/')}/.default")
+
+    sap = ODataV2(
+        system("sap", settings.sap_url, auth=BasicAuth(settings.sap_user, settings.sap_password.get_secret_value())),
+        client=settings.sap_client,
+    )
+    security = system("inventory-security", settings.commerce_inventory_token_url)
+    inventory = system(
+        "inventory",
+        settings.commerce_inventory_url,
+        auth=InventoryAuth(tokens, security, settings.commerce_environment_id),
+    )
+    return {
+        "sap_credit": SapCredit(sap, policy.credit),
+        "sap_ledger": SapLedger(sap, client=settings.sap_client),
+        "sap_stock": SapStock(sap),
+        # Dataverse refuses the 53rd concurrent request of a user
+        "dataverse": Dataverse(
+            system("dataverse", settings.dataverse_url, auth=bearer(settings.dataverse_url), concurrency_max=52)
+        ),
+        "commerce": Commerce(
+            system("commerce-retail", settings.commerce_retail_url, auth=bearer(settings.commerce_retail_url)),
+            system("commerce-hq", settings.commerce_hq_url, auth=bearer(settings.commerce_hq_url)),
+        ),
+        "inventory": Inventory(inventory, settings.commerce_environment_id),
+    }

@@ -165,7 +165,7 @@ def _operation(operation: Op) -> tuple[str, dict[str, Any], dict[str, Any]]:
 
 def _condition(etag: str) -> dict[str, Any]:
     if etag == "*":
-        return {"match_condition": MatchConditions.IfPresent}
+        return {"match_condition": MatchConditions.Unconditionally}  # the client sends If-Match: *
     return {"etag": etag, "match_condition": MatchConditions.IfNotModified}
 
 

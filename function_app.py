@@ -1,0 +1,41 @@
+"""The Function App: every door registered, nothing else. Importing it opens no connection."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from functions import (
+    account_sync,
+    availability,
+    cases,
+    change_intake,
+    checkout_credit_check,
+    credit_hold_sweep,
+    credit_hold_update,
+    crm_history_update,
+    health,
+    inventory_push,
+    lineage,
+    order_to_ledger,
+    parked_sweep,
+    reconciliation,
+)
+
+app = func.FunctionApp()
+for door in (
+    checkout_credit_check,
+    credit_hold_update,
+    credit_hold_sweep,
+    change_intake,
+    order_to_ledger,
+    inventory_push,
+    crm_history_update,
+    account_sync,
+    availability,
+    cases,
+    lineage,
+    reconciliation,
+    parked_sweep,
+    health,
+):
+    app.register_functions(door.bp)
