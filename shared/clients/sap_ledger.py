@@ -39,6 +39,8 @@ _SELECT = (
     "GLAccount,TaxCode,AmountInTransactionCurrency,TransactionCurrency,DocumentItemText,ReverseDocument"
 )
 _ERROR_SEVERITY = 3
+_HEADLINE = "609(RW)"
+"""SAP heads every refusal with "error in document" and gives the reasons below."""
 
 _REJECTIONS: tuple[tuple[str, str, str], ...] = (
     (r"period .*(not open|closed)|not open .*period", "closed_period", "open the posting period in SAP, then replay"),
@@ -212,6 +214,7 @@ def read_confirmation(body: bytes) -> PostedDocument | Rejected:
         if _name(item) == "Item"
     ]
     errors = [note for note in notes if int(note.get("SeverityCode") or 0) >= _ERROR_SEVERITY] or notes
+    errors = [note for note in errors if note.get("TypeID") != _HEADLINE] or errors
     if not errors:
         raise ValueError("it names neither a document nor a reason")
     return Rejected(tuple(_reason(note.get("TypeID", ""), note.get("Note", "")) for note in errors))

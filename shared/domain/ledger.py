@@ -278,7 +278,14 @@ def customer_of(entry: Entry, entity: LegalEntity) -> str:
 
 
 def _settlement(entry: Entry, entity: LegalEntity) -> Iterable[DocumentLine]:
-    """How it is paid: the receivable, a gift card's liability, or clearing by tender type."""
+    """How it is paid: the receivable, a gift card's liability, or clearing by tender type.
+
+    A buyer without a number passes through the one-time account, sold and paid in one document; the order number in
+    both lines' assignment lets SAP clear the pair by itself.
+    """
+    if not entry.customer:
+        yield DocumentLine("customer", entity.one_time_account, entry.total, text="SOLD")
+        yield DocumentLine("customer", entity.one_time_account, -entry.total, text="PAID")
     for tender_type, amount in _summed((tender.type, tender.amount) for tender in entry.tenders):
         if tender_type == ON_ACCOUNT:
             yield DocumentLine("customer", customer_of(entry, entity), amount, text="ON ACCOUNT")

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Literal
 
-from shared.domain.ledger import Entry, digest_of, read_content
+from shared.domain.ledger import Entry, read_content
 from shared.stores.packing import pack, unpack
 from shared.stores.records import Dossier
 from shared.stores.table import Op, Row
@@ -29,12 +29,17 @@ _PREFIX = "0|claim|"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One posting key of an order. `content` is the frozen entry; times are aware UTC."""
+    """One posting key of an order; times are aware UTC.
+
+    `asked` is the digest of what the event asked for, so that other content under the same key shows; `content` is the
+    entry it was frozen to at the first attempt, which later attempts repeat to the letter.
+    """
 
     business_key: str
     key: str
     kind: str
     event: str
+    asked: str
     content: str
     posting_date: date
     state: ClaimState
@@ -47,10 +52,6 @@ class Claim:
     decision: str = ""
     settled_at: datetime | None = None
     etag: str = field(default="", compare=False)
-
-    @property
-    def digest(self) -> str:
-        return digest_of(self.content)
 
     @property
     def entry(self) -> Entry:
@@ -84,7 +85,7 @@ def _values(claim: Claim) -> Mapping[str, Any]:
     return {
         "kind": claim.kind,
         "event": claim.event,
-        "digest": claim.digest,
+        "asked": claim.asked,
         "posting_date": claim.posting_date.isoformat(),
         "state": claim.state,
         "attempt": claim.attempt,
@@ -106,6 +107,7 @@ def _claim(row: Row) -> Claim:
         key=row.key.removeprefix(_PREFIX),
         kind=values["kind"],
         event=values["event"],
+        asked=values["asked"],
         content=unpack(row).decode(),
         posting_date=date.fromisoformat(values["posting_date"]),
         state=values["state"],

@@ -1,0 +1,536 @@
+"""Orders on the ledger: each confirmed order, return and cancellation becomes one SAP document, whatever fails.
+
+The protocol of one posting is `shared.posting`; this story decides what has to be posted for an event and in which
+state of the order. Everything in it may run again from its beginning.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from shared import exact_json
+from shared.authority.ledger import LegalEntity, PostingKind
+from shared.domain.changes import Change
+from shared.domain.fiscal import business_day
+from shared.domain.ledger import Entry, EntryLine, content_of, digest_of, entry_of, posting_key
+from shared.domain.money import Money, decimal_of
+from shared.domain.orders import Order, OrderLine, read_order
+from shared.domain.returns import Taken, credit_line, credited, differs, left_of, merged, refunded, unknown_line
+from shared.domain.rulings import Accept, Hold, Reason, Unchanged
+from shared.domain.shipments import part_of
+from shared.errors import Fault, Malformed, Transient
+from shared.posting import Posted, Wanted, announce, post_once
+from shared.stores.claims import Claim, claim_in, claims_in
+from shared.stores.early import early_in, keep_early
+from shared.stores.packing import pack, unpack
+from shared.stores.records import Dossier, FieldRuling, Outcome
+from shared.stores.returned import CHUNK, returned_in
+from shared.stores.table import Op, Row, RowExists
+from shared.wiring import Hub
+
+_ORDER_KEY = "0|order"
+_SALES = ("invoice", "shipment")
+
+
+async def order_to_ledger(change: Change, dossier: Dossier, hub: Hub) -> Outcome:
+    """Post what an order event means to the ledger, once in effect."""
+    entity = hub.policy.ledger.entity(change.legal_entity)
+    match change.kind:
+        case "order.confirmed":
+            return await _confirmed(change, dossier, hub, entity)
+        case "order.shipped" if entity.post_when == "shipment":
+            return await _shipped(change, dossier, hub, entity)
+        case "order.shipped":
+            return _unchanged("posted_at_confirmation", f"{entity.code} posts orders when they are confirmed")
+        case "order.returned":
+            return await _returned(change, dossier, hub, entity)
+        case "order.cancelled":
+            return await _given_back(change, dossier, hub, entity, "cancellation", _originals(dossier))
+        case "order.changed":
+            return await _changed(change, dossier, hub, entity)
+        case _:
+            return _unchanged("not_for_the_ledger", f"{change.kind} posts nothing")
+
+
+async def _confirmed(change: Change, dossier: Dossier, hub: Hub, entity: LegalEntity) -> Outcome:
+    early = early_in(dossier)
+    cancelled = [event for event in early if event.kind == "order.cancelled" and event.data.get("lines") is None]
+    if cancelled:
+        return _unchanged("cancelled_before_posting", f"cancelled by event {cancelled[0].id} before it was posted")
+    changed = [event for event in early if event.kind == "order.changed" and event.occurred_at >= change.occurred_at]
+    source = changed[-1] if changed else change
+    order = await _order_of(source, hub)
+    if order.is_return:
+        return await _return_of_its_own(change, order, dossier, hub, entity)
+    entry = entry_of(order, entity, "invoice")
+    if isinstance(entry, list):
+        return Outcome(Hold(tuple(entry)))
+    if not entry.moves_money:
+        return _unchanged("no_ledger_matter", "nothing in this order has a price: it moves stock, never the ledger")
+    if entity.post_when == "shipment":
+        return _remembered(source, order)
+    asked = digest_of(content_of(entry))
+    key = posting_key(entity.code, change.key, "invoice", "")
+    known = claim_in(dossier, key)
+    linked = await _linked(order, entry, change, dossier, hub, entity, key, known)
+    if isinstance(linked, Outcome):
+        return linked
+    wanted = Wanted(
+        key=key,
+        kind="invoice",
+        event="",
+        order=change.key,
+        entry=linked.entry,
+        asked=asked,
+        posting_date=entry.business_date,
+        decision=str(source.data.get("decisionId") or ""),
+    )
+    posted = await post_once(wanted, dossier, hub, entity, alongside=linked.alongside)
+    if isinstance(posted, Outcome):
+        return posted
+    if posted.fresh:
+        await _remember_transaction(order, hub)
+    await announce(posted, change, hub, source.data.get("order"))
+    return await _with_early(_accepted(posted), posted, early, dossier, hub, entity)
+
+
+async def _with_early(
+    outcome: Outcome, posted: Posted, early: Sequence[Change], dossier: Dossier, hub: Hub, entity: LegalEntity
+) -> Outcome:
+    """Carry out what overtook the order, now that there is something to give back."""
+    for event in early:
+        if event.kind == "order.changed":
+            continue
+        kind: PostingKind = "cancellation" if event.kind == "order.cancelled" else "return"
+        further = await _given_back(event, dossier, hub, entity, kind, [posted.claim])
+        outcome = Outcome(
+            ruling=further.ruling if isinstance(further.ruling, Hold) else outcome.ruling,
+            summary="; ".join(part for part in (outcome.summary, further.summary) if part),
+            fields=(*outcome.fields, *further.fields),
+            operations=(*outcome.operations, *further.operations),
+            links=outcome.links | {f"{name} ({kind})": value for name, value in further.links.items()},
+        )
+        if isinstance(further.ruling, Hold):
+            break
+    return outcome
+
+
+async def _shipped(change: Change, dossier: Dossier, hub: Hub, entity: LegalEntity) -> Outcome:
+    """A legal entity that posts at shipment: one invoice for each shipment, all of them together the order."""
+    source = change
+    remembered = dossier.row(_ORDER_KEY)
+    if change.data.get("order") is None and remembered is not None:
+        data = exact_json.loads(unpack(remembered))
+        source = replace(change, data={**change.data, **data})
+    order = await _order_of(source, hub)
+    whole = entry_of(order, entity, "invoice")
+    if isinstance(whole, list):
+        return Outcome(Hold(tuple(whole)))
+    key = posting_key(entity.code, change.key, "shipment", change.id)
+    parts = [claim.entry for claim in _originals(dossier) if claim.key != key]
+    part = part_of(whole, parts, _quantities(change))
+    if isinstance(part, list):
+        return Outcome(Hold(tuple(part)))
+    if not part.moves_money:
+        return _unchanged("no_ledger_matter", "nothing in this shipment has a price")
+    day = business_day(change.occurred_at, entity)
+    posted = await post_once(
+        Wanted(
+            key=key,
+            kind="shipment",
+            event=change.id,
+            order=change.key,
+            entry=replace(part, business_date=day),
+            asked=_asked(change),
+            posting_date=day,
+            decision=str(source.data.get("decisionId") or ""),
+        ),
+        dossier,
+        hub,
+        entity,
+    )
+    if isinstance(posted, Outcome):
+        return posted
+    await announce(posted, change, hub, source.data.get("order"))
+    return _accepted(posted)
+
+
+async def _changed(change: Change, dossier: Dossier, hub: Hub, entity: LegalEntity) -> Outcome:
+    """Commerce owns an order until it is posted, the ERP after."""
+    if entity.post_when == "shipment":
+        return _remembered(change, await _order_of(change, hub))
+    claim = claim_in(dossier, posting_key(entity.code, change.key, "invoice", ""))
+    if claim is None:
+        return Outcome(
+            Unchanged((Reason("before_its_order", "kept until the order is confirmed"),)),
+            summary="changed before it was confirmed",
+            operations=(keep_early(change),),
+        )
+    entry = entry_of(await _order_of(change, hub), entity, "invoice")
+    if isinstance(entry, list):
+        return Outcome(Hold(tuple(entry)))
+    if digest_of(content_of(entry)) == claim.asked:
+        return _unchanged("no_ledger_change", "what changed means nothing to the ledger")
+    difference = entry.total - claim.entry.total
+    return Outcome(
+        Hold(
+            (
+                Reason(
+                    "changed_after_posting",
+                    f"the order was changed by {difference} after it was posted as {claim.document or claim.key}",
+                    "return or cancel the lines in Commerce and enter a new order for what was added; then discard",
+                ),
+            )
+        )
+    )
+
+
+async def _returned(change: Change, dossier: Dossier, hub: Hub, entity: LegalEntity) -> Outcome:
+    if change.data.get("lines") is None and change.data.get("order") is not None:
+        order = await _order_of(change, hub)
+        if order.is_return:
+            return await _return_of_its_own(change, order, dossier, hub, entity)
+    return await _given_back(change, dossier, hub, entity, "return", _originals(dossier))
+
+
+async def _return_of_its_own(change: Change, order: Order, dossier: Dossier, hub: Hub, entity: LegalEntity) -> Outcome:
+    """A return with content of its own: under its own number, or a further event of the original's."""
+    entry = entry_of(order, entity, "return")
+    if isinstance(entry, list):
+        return Outcome(Hold(tuple(entry)))
+    if not entry.moves_money:
+        return _unchanged("no_ledger_matter", "nothing in this return has a price: it moves stock, never the ledger")
+    names_itself = {order.number, order.transaction_id} & {line.original_transaction for line in order.lines}
+    event = change.id if names_itself or _originals(dossier) else ""
+    key = posting_key(entity.code, change.key, "return", event)
+    known = claim_in(dossier, key)
+    if entity.unlinked_return == "hold" and not all(line.original_transaction for line in order.lines):
+        return Outcome(
+            Hold((Reason("unlinked_return", "a line names no original", "name the original in Commerce, then replay"),))
+        )
+    linked = await _linked(order, entry, change, dossier, hub, entity, key, known)
+    if isinstance(linked, Outcome):
+        return linked
+    posted = await post_once(
+        Wanted(
+            key=key,
+            kind="return",
+            event=event,
+            order=change.key,
+            entry=linked.entry,
+            asked=digest_of(content_of(entry)),
+            posting_date=entry.business_date,
+        ),
+        dossier,
+        hub,
+        entity,
+        alongside=linked.alongside,
+    )
+    if isinstance(posted, Outcome):
+        return posted
+    await announce(posted, change, hub, change.data.get("order"))
+    return _accepted(posted)
+
+
+async def _given_back(
+    change: Change, dossier: Dossier, hub: Hub, entity: LegalEntity, kind: PostingKind, originals: Sequence[Claim]
+) -> Outcome:
+    """A return or cancellation of the order by its lines, or of all that is left of it."""
+    if not originals:
+        if any(claim.state == "sending" for claim in claims_in(dossier)):
+            raise Transient("the original's own posting is not settled yet")
+        return Outcome(
+            Unchanged((Reason("before_its_order", "kept until the order comes: it then posts less, or nothing"),)),
+            summary=f"{kind} came before its order was posted",
+            operations=(keep_early(change),),
+        )
+    event = "" if kind == "cancellation" and change.data.get("lines") is None else change.id
+    key = posting_key(entity.code, change.key, kind, event)
+    known = claim_in(dossier, key)
+    alongside: tuple[Op, ...] = ()
+    if known is not None and known.state != "refused":
+        entry = known.entry
+    else:
+        original = merged([claim.entry for claim in originals])
+        returned = returned_in(dossier)
+        before = returned.before(key)
+        wanted = _quantities(change)
+        result = credited(original, left_of(original, before) if wanted is None else wanted, before)
+        if isinstance(result, list):
+            return Outcome(Hold(tuple(result)))
+        lines, takes = result
+        earlier = [
+            claim.entry for claim in claims_in(dossier) if claim.kind in {"return", "cancellation"} and claim.key != key
+        ]
+        entry = _credit_entry(change, original, earlier, lines, kind, entity)
+        if not returned.holds(key, takes):
+            alongside = await _take(returned.take(key, takes), dossier.business_key, dossier.business_key, hub)
+        if not entry.moves_money:
+            return Outcome(
+                Unchanged((Reason("no_ledger_matter", "nothing of value is left to give back"),)), operations=alongside
+            )
+    posted = await post_once(
+        Wanted(
+            key=key,
+            kind=kind,
+            event=event,
+            order=change.key,
+            entry=entry,
+            asked=_asked(change),
+            posting_date=entry.business_date,
+        ),
+        dossier,
+        hub,
+        entity,
+        alongside=alongside,
+    )
+    if isinstance(posted, Outcome):
+        return posted
+    await announce(posted, change, hub, change.data.get("order"))
+    return _accepted(posted)
+
+
+def _credit_entry(
+    change: Change,
+    original: Entry,
+    earlier: Sequence[Entry],
+    lines: tuple[EntryLine, ...],
+    kind: PostingKind,
+    entity: LegalEntity,
+) -> Entry:
+    """A cancellation of everything takes the charges back too; goods that come back leave freight where it is."""
+    gives_charges_back = kind == "cancellation" and change.data.get("lines") is None
+    done = any(entry.kind == "cancellation" and entry.charges for entry in earlier)
+    charges = (
+        tuple(replace(charge, amount=-charge.amount, tax=-charge.tax) for charge in original.charges)
+        if gives_charges_back and not done
+        else ()
+    )
+    entry = replace(
+        original,
+        kind=kind,
+        business_date=business_day(change.occurred_at, entity),
+        lines=lines,
+        charges=charges,
+        tenders=(),
+    )
+    refunds = [tender for credit in earlier for tender in credit.tenders]
+    return replace(entry, tenders=refunded(original, refunds, -entry.total))
+
+
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    """An entry whose returned lines are checked against their originals, and what its claim is written with."""
+
+    entry: Entry
+    alongside: tuple[Op, ...] = ()
+
+
+async def _linked(
+    order: Order,
+    entry: Entry,
+    change: Change,
+    dossier: Dossier,
+    hub: Hub,
+    entity: LegalEntity,
+    key: str,
+    known: Claim | None,
+) -> _Linked | Outcome:
+    """Take the returned lines off their originals, at the originals' prices and tax codes."""
+    if known is not None and known.state != "refused":
+        return _Linked(known.entry)
+    by_original: dict[str, list[OrderLine]] = defaultdict(list)
+    for line in order.lines:
+        if line.quantity < 0 and line.original_transaction:
+            by_original[line.original_transaction].append(line)
+    if not by_original:
+        return _Linked(entry)
+    codes: dict[str, str] = {}
+    takings: list[tuple[str, list[Op]]] = []
+    reasons: list[Reason] = []
+    for transaction, lines in sorted(by_original.items()):
+        found = await _original(transaction, order, dossier, hub)
+        if found is None:
+            if outcome := _without_original(transaction, change, hub, entity):
+                return outcome
+            continue
+        original, at = found
+        returned = returned_in(at)
+        takes = _taken_by(lines, original, returned.before(key), codes, reasons)
+        if not returned.holds(key, takes):
+            takings.append((at.business_key, returned.take(key, takes)))
+    if reasons:
+        return Outcome(Hold(tuple(reasons)))
+    alongside: tuple[Op, ...] = ()
+    for business_key, operations in takings:
+        alongside += await _take(operations, business_key, dossier.business_key, hub)
+    lines_with_codes = tuple(replace(line, tax_code=codes.get(line.line_id, line.tax_code)) for line in entry.lines)
+    return _Linked(replace(entry, lines=lines_with_codes), alongside)
+
+
+def _taken_by(
+    lines: Sequence[OrderLine],
+    original: Entry,
+    before: dict[str, Taken],
+    codes: dict[str, str],
+    reasons: list[Reason],
+) -> dict[str, Taken]:
+    """What the lines take of one original; fills in the tax codes they are credited under and what speaks against."""
+    sold = {line.line_id: line for line in original.lines}
+    takes: dict[str, Taken] = {}
+    for line in lines:
+        source = sold.get(line.original_line)
+        if source is None:
+            reasons.append(unknown_line(line.original_line, original.number))
+            continue
+        if source.net.currency != line.net.currency:
+            reasons.append(Reason("currency", f"line {line.line_id} gives back {line.net}, {source.net} was sold"))
+            continue
+        known = [part for part in (before.get(source.line_id), takes.get(source.line_id)) if part is not None]
+        worth = credit_line(source, -line.quantity, sum(known[1:], known[0]) if known else None)
+        reason = worth if isinstance(worth, Reason) else differs(line, worth)
+        if reason is not None:
+            reasons.append(reason)
+            continue
+        own = Taken(-line.quantity, -line.net, -line.tax)
+        takes[source.line_id] = takes[source.line_id] + own if source.line_id in takes else own
+        codes[line.line_id] = source.tax_code
+    return takes
+
+
+async def _original(transaction: str, order: Order, dossier: Dossier, hub: Hub) -> tuple[Entry, Dossier] | None:
+    """What stands on the ledger of the original, with its partition; None when nothing does (yet)."""
+    own = f"order|{order.legal_entity}|{order.number}"
+    wanted = f"order|{order.legal_entity}|{transaction}"
+    if transaction in {order.number, order.transaction_id} and own == dossier.business_key:
+        at = dossier
+    else:
+        at = await hub.records.read(wanted)
+        if not claims_in(at):
+            index = (await hub.records.read(f"transaction|{order.legal_entity}|{transaction}")).row(_ORDER_KEY)
+            if index is not None:
+                at = await hub.records.read(f"order|{order.legal_entity}|{index.values['order']}")
+    settled = _originals(at)
+    return (merged([claim.entry for claim in settled]), at) if settled else None
+
+
+def _without_original(transaction: str, change: Change, hub: Hub, entity: LegalEntity) -> Outcome | None:
+    """The original is not on the ledger: wait a while, then do as policy says (None: post it unlinked)."""
+    waits = entity.unknown_original
+    until = change.received_at + timedelta(seconds=waits.wait_seconds)
+    left = (until - hub.clock()).total_seconds()
+    if left > 0:
+        raise Transient(f"original {transaction} is not on the ledger yet", retry_after_seconds=min(left, 60.0))
+    if waits.then == "post_unlinked":
+        return None
+    return Outcome(
+        Hold(
+            (
+                Reason(
+                    "unknown_original",
+                    f"original {transaction} is not on the ledger",
+                    "post or replay the original first, then replay; or discard and credit by hand",
+                ),
+            )
+        )
+    )
+
+
+async def _take(operations: list[Op], business_key: str, own_key: str, hub: Hub) -> tuple[Op, ...]:
+    """Take quantities off an original. In the own partition a small taking is left to be written with the claim."""
+    if business_key == own_key and len(operations) <= CHUNK:
+        return tuple(operations)
+    for start in range(0, len(operations), CHUNK):
+        await hub.records.write(business_key, operations[start : start + CHUNK])
+    return ()
+
+
+async def _remember_transaction(order: Order, hub: Hub) -> None:
+    """Returns name the original's transaction, everything else its number: keep the way from one to the other."""
+    if order.transaction_id == order.number:
+        return
+    partition = f"transaction|{order.legal_entity}|{order.transaction_id}"
+    try:
+        await hub.records.write(partition, [Op("insert", Row(partition, _ORDER_KEY, {"order": order.number}))])
+    except RowExists:
+        return
+
+
+async def _order_of(change: Change, hub: Hub) -> Order:
+    raw = change.data.get("order")
+    if raw is None:
+        raw = await hub.commerce.read_order(change.key)
+    if raw is None:
+        raise Malformed([Fault("order", f"{change.key} came without its content and Commerce does not know it")])
+    return read_order(raw, change.legal_entity)
+
+
+def _remembered(change: Change, order: Order) -> Outcome:
+    """Nothing is posted yet: keep the order's content for its shipments, which may come without it."""
+    data: dict[str, Any] = {"order": change.data.get("order"), "decisionId": change.data.get("decisionId")}
+    row = Row(change.business_key, _ORDER_KEY, {"number": order.number, **pack(exact_json.dumps(data))})
+    return Outcome(
+        Unchanged((Reason("posted_at_shipment", "posts when it is shipped"),)),
+        summary="kept until it is shipped",
+        operations=(Op("upsert", row),) if data["order"] is not None else (),
+    )
+
+
+def _originals(dossier: Dossier) -> list[Claim]:
+    """The settled sales of the order: its invoice, or its shipments."""
+    return [claim for claim in claims_in(dossier) if claim.is_settled and claim.kind in _SALES]
+
+
+def _quantities(change: Change) -> list[tuple[str, Decimal]] | None:
+    """The lines an event names, quantities positive; None when it names none and means all that is left."""
+    lines = change.data.get("lines")
+    if lines is None:
+        return None
+    faults: list[Fault] = []
+    wanted: list[tuple[str, Decimal]] = []
+    for index, line in enumerate(lines):
+        try:
+            wanted.append((str(line["lineId"]), abs(decimal_of(line["quantity"]))))
+        except (KeyError, TypeError, ValueError) as error:
+            faults.append(Fault(f"lines[{index}]", f"names no line and quantity ({error})"))
+    if faults:
+        raise Malformed(faults)
+    return wanted
+
+
+def _asked(change: Change) -> str:
+    lines = [[line_id, str(quantity.normalize())] for line_id, quantity in _quantities(change) or ()]
+    return digest_of(exact_json.canonical([change.kind, lines]).decode())
+
+
+def _accepted(posted: Posted) -> Outcome:
+    claim = posted.claim
+    links = {"document": posted.document, "postingKey": claim.key}
+    if not posted.fresh:
+        return Outcome(
+            Unchanged((Reason("posted_before", f"{posted.document} stands already"),)),
+            summary=f"already posted as {posted.document}",
+            links=links,
+        )
+    entry = claim.entry
+    owed = Money.zero(entry.currency) + entry.on_account
+    return Outcome(
+        Accept(),
+        summary=f"{claim.kind} {entry.total} posted as {posted.document}",
+        fields=(
+            FieldRuling("document", "", posted.document, "commerce", "sap", "accept"),
+            FieldRuling("gross", "", str(entry.total), "commerce", "sap", "accept"),
+            FieldRuling("onAccount", "", str(owed), "commerce", "sap", "accept"),
+        ),
+        operations=posted.operations,
+        links=links,
+    )
+
+
+def _unchanged(code: str, message: str) -> Outcome:
+    return Outcome(Unchanged((Reason(code, message),)), summary=message)

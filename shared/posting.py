@@ -1,0 +1,270 @@
+"""Posting once in effect: claim, look, send, and say what is known. Whoever calls settles last.
+
+    claim known and settled ─────────────────────────────▶ it stands; nothing is sent
+    claim known and sending ──▶ look in SAP ──one hit────▶ it stands
+                                    │ none ──lease runs──▶ wait for the lease (OutcomeUnknown)
+                                    ▼ none, lease over
+    credit covers it? ──▶ document balances? ──▶ claim "sending" ──▶ send ──▶ document number ──▶ it stands
+                                                                      ├──▶ refused by SAP ──▶ case, claim "refused"
+                                                                      ├──▶ never reached SAP ──▶ claim "idle"
+                                                                      └──▶ no answer ──▶ claim stays "sending"
+
+The claim is written as *sending* before anything is sent, with the time until which SAP may still produce a document.
+A crash, a lost lock and a timeout therefore leave the same trace, and all are resolved the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any
+
+from shared.authority.ledger import LegalEntity
+from shared.clients.http import deadline_after
+from shared.clients.sap_ledger import PostedDocument, Rejected
+from shared.domain.changes import Change
+from shared.domain.credit import covers
+from shared.domain.ledger import Document, Entry, content_of, document_of
+from shared.domain.money import Money
+from shared.domain.rulings import Hold, Reason
+from shared.errors import OutcomeUnknown, RemoteDown, Transient
+from shared.stores.claims import Claim, claim_in
+from shared.stores.records import Dossier, Outcome
+from shared.stores.table import Op, RowChanged
+from shared.wiring import Hub
+
+_NOT_FIRM_RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be posted. `asked` is the digest of what the event asked for, `decision` the credit decision's id."""
+
+    key: str
+    kind: str
+    event: str
+    order: str
+    entry: Entry
+    asked: str
+    posting_date: date
+    decision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A document stands. `fresh` is False where it was settled before this run; then nothing is left to write."""
+
+    claim: Claim
+    fresh: bool
+
+    @property
+    def operations(self) -> tuple[Op, ...]:
+        """What settles the claim, to be written with the lineage."""
+        return (self.claim.operation(),) if self.fresh else ()
+
+    @property
+    def document(self) -> str:
+        return f"{self.claim.company_code}/{self.claim.fiscal_year}/{self.claim.document}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """What a credit decision has to cover."""
+
+    number: str
+    legal_entity: str
+    customer: str
+    currency: str
+    on_account: Money
+
+
+async def post_once(
+    wanted: Wanted, dossier: Dossier, hub: Hub, entity: LegalEntity, *, alongside: Sequence[Op] = ()
+) -> Posted | Outcome:
+    """Bring one entry onto the ledger, or say why a person has to look (an Outcome that holds).
+
+    `alongside` is written in one transaction with a new claim. Raises RemoteDown (nothing was sent), OutcomeUnknown
+    (it may have landed; retry after the lease) and RowChanged/RowExists (another worker was first).
+    """
+    claim = claim_in(dossier, wanted.key)
+    if claim is not None and claim.state != "refused" and claim.asked != wanted.asked:
+        return _held(
+            "other_content",
+            f"posting key {wanted.key} of {wanted.kind} was claimed with other content",
+            "find out which of the two is right; post the difference as a return or a new order, then discard",
+        )
+    if claim is not None and claim.is_settled:
+        return Posted(claim, fresh=False)
+    if claim is not None and claim.state == "sending":
+        found = await _look(claim, hub, entity)
+        if found is not None:
+            return found
+    if reasons := await _uncovered(wanted, hub, entity):
+        return Outcome(Hold(reasons), operations=tuple(alongside) if claim is None else ())
+    frozen = wanted if claim is None or claim.state == "refused" else _as_frozen(wanted, claim)
+    document = document_of(frozen.entry, frozen.key, frozen.posting_date, entity)
+    if isinstance(document, list):
+        return Outcome(Hold(tuple(document)))
+    claim = await _claim(frozen, claim, dossier, hub, alongside)
+    return await _send(document, claim, hub)
+
+
+async def announce(posted: Posted, change: Change, hub: Hub, order: dict[str, Any] | None) -> None:
+    """Publish order.posted, the same message however often; a claim that was settled before has been announced."""
+    if not posted.fresh:
+        return
+    claim, entry = posted.claim, posted.claim.entry
+    await hub.bus.publish(
+        "orders",
+        Change(
+            id=claim.key,
+            source="concord",
+            entity="order",
+            kind="order.posted",
+            legal_entity=change.legal_entity,
+            key=change.key,
+            occurred_at=claim.settled_at or hub.clock(),
+            received_at=claim.settled_at or hub.clock(),
+            correlation_id=change.correlation_id,
+            traceparent=change.traceparent,
+            data={
+                "posting": {
+                    "key": claim.key,
+                    "kind": claim.kind,
+                    "document": claim.document,
+                    "fiscalYear": claim.fiscal_year,
+                    "companyCode": claim.company_code,
+                    "postingDate": claim.posting_date.isoformat(),
+                    "currency": entry.currency,
+                    "gross": entry.total.text,
+                    "onAccount": entry.on_account.text,
+                },
+                "decisionId": claim.decision or None,
+                "eventId": claim.key,
+                "order": order,
+                "lines": None,
+            },
+        ),
+    )
+
+
+async def _look(claim: Claim, hub: Hub, entity: LegalEntity) -> Posted | Outcome | None:
+    """What became of an attempt that may have landed. None: nothing did, and by now nothing can any more."""
+    hits = await hub.sap_ledger.find(entity.company_code, claim.key)
+    if len(hits) > 1:
+        return _held(
+            "posted_twice",
+            f"posting key {claim.key} stands in {', '.join(str(hit) for hit in hits)}",
+            "reverse all but one in SAP, then replay",
+        )
+    if hits and hits[0].is_reversed:
+        return _held(
+            "posted_and_reversed",
+            f"{hits[0]} carries posting key {claim.key} and was reversed",
+            "find out who reversed it and why; then discard, or post by hand",
+        )
+    if hits:
+        return Posted(_settled(claim, hits[0], hub), fresh=True)
+    left = (claim.lease_until - hub.clock()).total_seconds()
+    if left > 0:
+        raise OutcomeUnknown(f"SAP may still post {claim.key}; the lease runs", retry_after_seconds=left)
+    return None
+
+
+async def _uncovered(wanted: Wanted, hub: Hub, entity: LegalEntity) -> tuple[Reason, ...]:
+    """Why no credit decision covers what the customer will owe; nothing where none is needed."""
+    owed = wanted.entry.on_account
+    if owed <= Money.zero(owed.currency):
+        return ()
+    if not wanted.decision:
+        return (
+            Reason(
+                "no_credit_decision",
+                f"{owed} is on account and the order names no credit decision",
+                "check the order's credit (POST /api/credit-checks) and send its confirmation with the decision's id",
+            ),
+        )
+    known = await hub.credit_book.read_decision(wanted.decision)
+    if known is None:
+        return (Reason("unknown_decision", f"credit decision {wanted.decision} is not in the book", "check again"),)
+    entry = wanted.entry
+    reasons = covers(known, _Owed(wanted.order, entity.code, entry.customer, entry.currency, owed))
+    if [reason.code for reason in reasons] == ["hold_not_firm"]:
+        raise Transient(reasons[0].message, retry_after_seconds=_NOT_FIRM_RETRY_SECONDS)
+    return reasons
+
+
+async def _claim(wanted: Wanted, known: Claim | None, dossier: Dossier, hub: Hub, alongside: Sequence[Op]) -> Claim:
+    """Write down that SAP is about to be asked; whoever reads this later knows how long to wait."""
+    rules = hub.policy.ledger.sap
+    now = hub.clock()
+    lease = rules.send_window_seconds + rules.maximum_runtime_seconds + rules.lease_margin_seconds
+    claim = Claim(
+        business_key=dossier.business_key,
+        key=wanted.key,
+        kind=wanted.kind,
+        event=wanted.event,
+        asked=wanted.asked,
+        content=content_of(wanted.entry),
+        posting_date=wanted.posting_date,
+        state="sending",
+        attempt=1 if known is None else known.attempt + 1,
+        attempted_at=now,
+        lease_until=now + timedelta(seconds=lease),
+        decision=wanted.decision,
+        etag="" if known is None else known.etag,
+    )
+    etags = await hub.records.write(dossier.business_key, [claim.operation(), *alongside])
+    return claim.with_etag(etags[0])
+
+
+async def _send(document: Document, claim: Claim, hub: Hub) -> Posted | Outcome:
+    rules = hub.policy.ledger.sap
+    left = rules.send_window_seconds - (hub.clock() - claim.attempted_at).total_seconds()
+    if left <= 0:
+        # This worker slept between claim and send: its lease may be over and another may be sending already.
+        await _stand_back(claim, hub)
+        raise Transient(f"the window to send {claim.key} closed before it was sent", retry_after_seconds=1.0)
+    try:
+        with deadline_after(left):
+            answer = await hub.sap_ledger.post(document, rules, hub.clock())
+    except RemoteDown:
+        await _stand_back(claim, hub)
+        raise
+    except OutcomeUnknown as error:
+        wait = max(0.0, (claim.lease_until - hub.clock()).total_seconds())
+        raise OutcomeUnknown(str(error), retry_after_seconds=wait) from error
+    match answer:
+        case PostedDocument():
+            return Posted(_settled(claim, answer, hub), fresh=True)
+        case Rejected(reasons):
+            return Outcome(Hold(reasons), operations=(replace(claim, state="refused").operation(),))
+
+
+async def _stand_back(claim: Claim, hub: Hub) -> None:
+    """Note that this attempt sent nothing, so that the next need not wait out the lease."""
+    try:
+        await hub.records.write(claim.business_key, [replace(claim, state="idle").operation()])
+    except (RowChanged, RemoteDown, OutcomeUnknown):
+        return  # the claim still says "sending", which costs a wait and is never wrong
+
+
+def _settled(claim: Claim, document: PostedDocument, hub: Hub) -> Claim:
+    return replace(
+        claim,
+        state="settled",
+        company_code=document.company_code,
+        fiscal_year=document.fiscal_year,
+        document=document.document,
+        settled_at=hub.clock(),
+    )
+
+
+def _as_frozen(wanted: Wanted, claim: Claim) -> Wanted:
+    """An attempt after the first repeats what the first froze: entry and posting date."""
+    return replace(wanted, entry=claim.entry, posting_date=claim.posting_date)
+
+
+def _held(code: str, message: str, remedy: str) -> Outcome:
+    return Outcome(Hold((Reason(code, message, remedy),)))
