@@ -29,9 +29,10 @@ from sandbox.processes import Child, Command, StartFailed, bound_socket, free_po
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SIMULATORS: Final = {"sap": 7081, "dataverse": 7082, "commerce": 7083}
-LANES: Final = 32
+LANES_PER_WORKER: Final = 8  # host.json: a worker serves as many sessions of each function at once
 _FUNCTIONS_PORT: Final = 7071
 _BROKER_PORT: Final = 5679
+_BROKER_CONTROL_PORT: Final = 5680
 _TABLES_PORT: Final = 10002
 _BLOBS_PORT: Final = 10000
 _RESTART_EXIT_CODE: Final = 75
@@ -71,6 +72,7 @@ class Ports:
     broker: int
     tables: int
     blobs: int
+    broker_control: int
     simulators: Mapping[str, int]
 
 
@@ -102,7 +104,7 @@ class Stack:
         self._children: dict[str, list[Child]] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] | None = None
-        self._ports = Ports(0, 0, 0, {})
+        self._ports = Ports(0, 0, 0, 0, {})
         self._is_up = False
 
     async def __aenter__(self) -> Self:
@@ -138,6 +140,11 @@ class Stack:
         )
 
     @property
+    def broker_state_url(self) -> str:
+        """What every entity of the broker holds, as JSON."""
+        return f"http://127.0.0.1:{self._ports.broker_control}/state"
+
+    @property
     def storage_connection(self) -> str:
         """Azurite's tables and blobs, in the form the storage clients read."""
         return (
@@ -165,7 +172,7 @@ class Stack:
                 "keys": {"default": self.secrets.default_key, "master": self.secrets.master_key},
             },
             **{name: {"url": self.simulator_url(name)} for name in self._names},
-            "servicebus": {"connection_string": self.servicebus_connection},
+            "servicebus": {"connection_string": self.servicebus_connection, "state_url": self.broker_state_url},
             "tables": {"connection_string": self.storage_connection},
             "blobs": {"connection_string": self.storage_connection},
             **{person: {"headers": self.headers_of(person)} for person in _PEOPLE},
@@ -194,6 +201,7 @@ class Stack:
             free_port(_BROKER_PORT),
             free_port(_TABLES_PORT),
             free_port(_BLOBS_PORT),
+            free_port(_BROKER_CONTROL_PORT),
             {name: free_port(SIMULATORS[name]) for name in self._names},
         )
         try:
@@ -209,7 +217,8 @@ class Stack:
 
     async def _start_broker_and_workers(self) -> None:
         """The workers come after the broker only so that their first attach finds it."""
-        await self._start_one(self._python("broker", "sandbox.broker", "--port", str(self._ports.broker)))
+        ports = ("--port", str(self._ports.broker), "--control-port", str(self._ports.broker_control))
+        await self._start_one(self._python("broker", "sandbox.broker", *ports))
         async with asyncio.TaskGroup() as group:
             for number in range(self._workers):
                 group.create_task(self._start_worker(number))
@@ -361,7 +370,8 @@ class Stack:
             "Sap__password": self.secrets.sap_password,
             "Commerce__environmentId": _ENVIRONMENT_ID,
             "Concord__serviceKey": self.secrets.default_key,
-            "Concord__lanes": str(LANES),
+            "Concord__lanes": str(LANES_PER_WORKER * self._workers),
+            "Concord__guaranteedInstances": str(self._workers),
         }
         if "sap" in self._names:
             settings["Sap__url"] = self.simulator_url("sap")
@@ -389,12 +399,12 @@ def _azurite_program() -> str:
     raise StartFailed("azurite is not installed: npm installs it into node_modules (make does that)")
 
 
-async def _up(workers: int, overlay: Path | None, out: Path) -> int:
+async def _up(stack: Stack) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    stay = asyncio.create_task(_stay(Stack(workers=workers, overlay=overlay, out=out)))
+    stay = asyncio.create_task(_stay(stack))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait((stay, stopped), return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
@@ -424,12 +434,13 @@ def main() -> int:
     up.add_argument("--workers", type=int, default=1, help="processes of the app")
     up.add_argument("--overlay", type=Path, help="policy values laid over the shipped ones")
     up.add_argument("--out", type=Path, default=ROOT / "out" / "stack.json")
+    up.add_argument("--app", type=Path, default=ROOT, help="folder of function_app.py")
     given = parser.parse_args()
     if given.workers < 1:
         parser.error("at least one worker")
     if given.overlay is not None and not given.overlay.is_file():
         parser.error(f"there is no file {given.overlay}")
-    return asyncio.run(_up(given.workers, given.overlay, given.out))
+    return asyncio.run(_up(Stack(workers=given.workers, overlay=given.overlay, out=given.out, app=given.app)))
 
 
 if __name__ == "__main__":

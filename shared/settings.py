@@ -6,6 +6,7 @@ are reached by identity (`…__endpoint`, `…__fullyQualifiedNamespace`); the l
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ class Settings(BaseModel):
     policy_overlay: Path | None = Field(None, alias="Concord__policyOverlay")
     service_key: SecretStr = Field(alias="Concord__serviceKey", min_length=16)
     lanes: int = Field(32, alias="Concord__lanes", ge=1, le=1024)
+    guaranteed_instances: int = Field(4, alias="Concord__guaranteedInstances", ge=1, le=1000)
 
     @model_validator(mode="after")
     def _one_way_to_each_service(self) -> Self:
@@ -54,6 +56,33 @@ class Settings(BaseModel):
             if (one is None) == (other is None):
                 raise ValueError(f"{service}: set either its connection string or its endpoint, not both and not none")
         return self
+
+
+SESSIONS_PER_PROCESS_MAX = 50
+"""Each open session costs a process a connection and a loop: beyond this, more instances serve better."""
+
+
+def check_lanes(settings: Settings, host_json: Path) -> None:
+    """Every lane must find a session slot at once; raises `SettingsFaulty` naming the figures that do not fit.
+
+    A lane without a slot waits until another session has been idle, which costs seconds for each of its messages.
+    """
+    service_bus = json.loads(host_json.read_text(encoding="utf-8"))["extensions"]["serviceBus"]
+    slots = int(service_bus["maxConcurrentSessions"])
+    hours, minutes, seconds = (float(part) for part in service_bus["sessionIdleTimeout"].split(":"))
+    idle_seconds = hours * 3600 + minutes * 60 + seconds
+    faults = []
+    if settings.lanes > slots * settings.guaranteed_instances:
+        faults.append(
+            f"  Concord__lanes is {settings.lanes}, but {settings.guaranteed_instances} guaranteed instances with "
+            f"maxConcurrentSessions {slots} serve {slots * settings.guaranteed_instances} at once"
+        )
+    if not 1 <= idle_seconds <= 2:
+        faults.append(f"  host.json sessionIdleTimeout is {idle_seconds:g} s, between 1 and 2 s keeps lanes moving")
+    if slots > SESSIONS_PER_PROCESS_MAX:
+        faults.append(f"  host.json maxConcurrentSessions is {slots}, a process serves {SESSIONS_PER_PROCESS_MAX} well")
+    if faults:
+        raise SettingsFaulty("\n".join(["settings and host.json do not fit:", *faults]))
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:

@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.settings import Settings, read_settings
+from shared.settings import Settings, check_lanes, read_settings
 from shared.telemetry import Counters
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from shared.stores.table import Table
 
 Clock = Callable[[], datetime]
+_HOST_JSON = Path(__file__).parent.parent / "host.json"
 TABLES = ("records", "cases", "parked", "credit", "requests")
 
 
@@ -77,7 +79,9 @@ async def hub() -> Hub:
         _connecting = asyncio.Lock()
     async with _connecting:
         if _connected is None:
-            _connected = await build_hub(read_settings())
+            settings = read_settings()
+            check_lanes(settings, _HOST_JSON)
+            _connected = await build_hub(settings)
     return _connected
 
 
