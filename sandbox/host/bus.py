@@ -31,7 +31,9 @@ from sandbox.host.settings import BusSettings, SettingsRefused, connection_strin
 _SESSION_WAIT_SECONDS: Final = 60.0
 _MESSAGE_WAIT_SECONDS: Final = 30.0
 _SESSIONS_WAITING_MIN: Final = 4
+_SESSIONS_WAITING_PER_BUSY: Final = 2  # a burst touches many sessions at once, and opening takes half a second
 _CALLS_WAITING_MIN: Final = 1
+_CALLS_WAITING_PER_BUSY: Final = 1
 _QUIET_SECONDS: Final = 0.6  # an attach that is refused is refused within this
 _REACH_SECONDS: Final = 30.0
 _BACKOFF_SECONDS: Final = 0.2
@@ -75,6 +77,7 @@ class Listener:
         if self._takes_many:
             self._limit = 1 if not self._with_sessions else self._limit
         self._waiting_min = _SESSIONS_WAITING_MIN if self._with_sessions else _CALLS_WAITING_MIN
+        self._per_busy = _SESSIONS_WAITING_PER_BUSY if self._with_sessions else _CALLS_WAITING_PER_BUSY
         self._client: ServiceBusClient | None = None
         self._slots: set[_Slot] = set()
         self._stopping = False
@@ -126,7 +129,7 @@ class Listener:
         return await self._invoker.invoke(self.function, data, metadata, delivery.trace)
 
     def _adjust(self) -> None:
-        """Keep as many receivers waiting as are busy, within the limits."""
+        """Keep receivers waiting in proportion to the busy ones, within the limits."""
         if self._stopping:
             return
         while self._wanted() > 0:
@@ -137,7 +140,7 @@ class Listener:
     def _wanted(self) -> int:
         """How many receivers to open; negative: that many may go."""
         busy = sum(slot.is_busy for slot in self._slots)
-        return min(self._limit - busy, max(self._waiting_min, busy)) - (len(self._slots) - busy)
+        return min(self._limit - busy, max(self._waiting_min, self._per_busy * busy)) - (len(self._slots) - busy)
 
     async def _live(self, slot: _Slot) -> None:
         try:
