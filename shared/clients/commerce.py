@@ -19,8 +19,8 @@ class Commerce:
         self.retail = retail
         self.headquarters = headquarters
 
-    async def read_order(self, number: str) -> Entity | None:
-        """The SalesOrder of a sales id as Retail Server holds it, or None."""
+    async def read_order(self, legal_entity: str, number: str) -> Entity | None:
+        """The SalesOrder of a sales id as Retail Server holds it, or None; one of another company is none of ours."""
         try:
             response = await self.retail.request(
                 "GET", f"/Commerce/{entity_path('SalesOrders', {'SalesId': number})}", write="read"

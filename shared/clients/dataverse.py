@@ -85,14 +85,34 @@ class Dataverse:
         content = self.system.json(response, "idempotent")
         return Written(row_id, str(content.get("@odata.etag", "")) if isinstance(content, dict) else "")
 
+    async def delete(self, entity_set: str, key: Mapping[str, Scalar]) -> bool:
+        """Delete the row of an alternate key; False where there is none."""
+        try:
+            await self.system.request(
+                "DELETE",
+                f"{_ROOT}/{entity_path(entity_set, key)}",
+                params={"tag": TAG},
+                headers=_headers(),
+                write="idempotent",
+            )
+        except RemoteRefused as refusal:
+            if refusal.status == 404:
+                return False
+            raise
+        return True
+
     async def upsert_many(
         self, entity_set: str, logical_name: str, key_column: str, rows: Sequence[Mapping[str, Any]]
     ) -> None:
         """Upsert rows by their alternate key `key_column`, which each row carries; chunks run side by side."""
         chunks = [rows[start : start + ROWS_MAX] for start in range(0, len(rows), ROWS_MAX)]
-        async with asyncio.TaskGroup() as group:
-            for chunk in chunks:
-                group.create_task(self._upsert_chunk(entity_set, logical_name, key_column, chunk))
+        done = await asyncio.gather(
+            *(self._upsert_chunk(entity_set, logical_name, key_column, chunk) for chunk in chunks),
+            return_exceptions=True,  # every chunk has ended before the first fault is told
+        )
+        for fault in done:
+            if fault is not None:
+                raise fault
 
     async def currency_id(self, code: str) -> str:
         """The id of an ISO currency; read once. Raises NoSuchRow for one that the organization does not have."""

@@ -1,0 +1,22 @@
+"""Door: orders, their movements and postings into the CRM history."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from shared.delivery import settle
+from shared.flows.crm_history_update import crm_history_update as story
+
+bp = func.Blueprint()
+
+
+@bp.function_name("crm_history_update")
+@bp.service_bus_topic_trigger(
+    arg_name="message",
+    connection="ServiceBus",
+    topic_name="orders",
+    subscription_name="crm_history_update",
+    is_sessions_enabled=True,
+)
+async def crm_history_update(message: func.ServiceBusMessage) -> None:
+    await settle(message, "crm_history_update", story)
