@@ -76,7 +76,7 @@ class _SoldLine:
 class _Importer:
     entity: LegalEntity
     accounts: dict[str, Account] = field(default_factory=dict)
-    articles: dict[str, None] = field(default_factory=dict)
+    stocked: dict[str, None] = field(default_factory=dict)
     acts: list[Act] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
@@ -111,7 +111,7 @@ class _Importer:
         return Day(
             title=title,
             accounts=tuple(self.accounts.values()),
-            stock=tuple(Stock(plant, article, _STOCK) for article in self.articles),
+            stock=tuple(Stock(plant, article, _STOCK) for article in self.stocked),
             acts=tuple(self.acts),
             entries=tuple(self.entries),
             periods=frozenset(
@@ -171,8 +171,6 @@ class _Importer:
             self.accounts[order.customer] = Account(
                 order.customer, self.entity.code, self.entity.currency, limit=_CREDIT_LIMIT
             )
-        for line in order.lines:
-            self.articles.setdefault(line.item)
         if credit:
             originals = sorted({line.original[0] for line in order.lines if line.original is not None})
             self.acts.append(Return(name=order.number, after=tuple(originals), order=order))
@@ -229,7 +227,7 @@ class _Importer:
         for row in rows:
             self.unpriced += 1
             if charge_code(row.item) is None:
-                self.articles.setdefault(row.item)
+                self.stocked.setdefault(row.item)
                 moved = -row.quantity if out else row.quantity
                 stock = Stock(plant, row.item, moved)
                 self.acts.append(MoveGoods(name=f"{number}/{row.number}", stock=stock, reason=row.description))
