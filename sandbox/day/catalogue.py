@@ -64,6 +64,7 @@ PRODUCTS: Final = tuple(
     for code, name, gbp, jpy, kwd, rates in _SHELF
 )
 GIFT_VOUCHER: Final = "GIFT-VOUCHER"
+SAMPLE: Final = "TEA-ASM-SMP"  # on no price list: a contract price would make a gift look like a price dispute
 
 
 def product(code: str) -> Product:

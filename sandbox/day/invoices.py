@@ -194,6 +194,7 @@ class _Importer:
                 customer=order.customer,
                 placed_at=order.placed_at,
                 business_date=order.business_date,
+                on_account=order.on_account,
             )
         )
 

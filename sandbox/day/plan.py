@@ -141,6 +141,7 @@ class Entry:
     customer: str = ""
     placed_at: datetime | None = None
     business_date: str = ""
+    on_account: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class Systems:
         accept: Collection[int] = _OK,
         base: str | None = None,
     ) -> tuple[int, object]:
-        """One call: (status, JSON or text); `base` names one worker. Raises CallRefused for a status not in `accept`."""
+        """One call: (status, JSON or text); `base` names one worker. Raises CallRefused outside of `accept`."""
         sent = {"Content-Type": "application/json", **(headers or {})}
         if system == "functions":
             sent = {"x-functions-key": self.default_key, **self.operator, **sent}

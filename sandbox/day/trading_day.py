@@ -164,7 +164,9 @@ class _Writer:
             customer = account.number if rest == ON_ACCOUNT else ""
             self.sell(self.write(entity, channel, customer=customer, lines=lines, charges=charges, rest=rest), note)
 
-        free_tea = _line(britain, tea, 2, Decimal(0))
+        free_tea = orders.line(
+            britain, catalogue.SAMPLE, Decimal(2), Decimal(0), rate=tea.rate(britain), name="Sample: Assam leaf tea"
+        )
         sell(britain, "portal", "a free sample beside paid goods", [trade_kettle, free_tea], [], ON_ACCOUNT)
         sell(
             britain, "portal", "samples billed as a charge", [trade_kettle],
@@ -207,7 +209,7 @@ class _Writer:
             britain, "till", lines=[_listed(britain, "TWL-LIN-03", 1)],
             charges=[orders.charge(britain, "DISCOUNT", -product("TWL-LIN-03").price(britain))],
         )  # fmt: skip
-        self.sell(free, "discounted to nothing")
+        self.sell(free, "discounted to nothing", ends=frozenset({End.POSTED, End.NO_LEDGER_MATTER}))
         self.credit(
             self.write(
                 britain, "portal", customer=account.number,
@@ -480,6 +482,7 @@ class _Writer:
                 customer=order.customer,
                 placed_at=order.placed_at,
                 business_date=order.business_date,
+                on_account=order.on_account,
             )
         )
 
