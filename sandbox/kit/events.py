@@ -201,9 +201,12 @@ class Emitter:
         self._log.append({"time": sent_at, "path": event.path, "key": event.key, "status": status, "attempts": attempt})
 
     async def _post(self, event: Event, session: aiohttp.ClientSession) -> int | None:
-        headers = {"Content-Type": "application/json", "x-functions-key": self._key, **event.headers}
+        headers = {"Content-Type": "application/json", **event.headers}
+        if self._key:
+            headers.setdefault("x-functions-key", self._key)
+        url = f"{self._url}{event.path}" if event.path.startswith("/") else event.path
         try:
-            async with session.post(f"{self._url}{event.path}", data=event.body, headers=headers) as answer:
+            async with session.post(url, data=event.body, headers=headers) as answer:
                 await answer.read()
                 return answer.status
         except (aiohttp.ClientError, TimeoutError):

@@ -31,6 +31,8 @@ class State:
     def __init__(self, clock: Clock = time.time) -> None:
         self.clock = clock
         self._tables: list[Table[object, object]] = []
+        self._undo: list[Callable[[], None]] | None = None
+        self._committed: list[Callable[[], None]] = []
 
     def table[K: Hashable, V](self, indexes: Mapping[str, IndexOf[V]] | None = None) -> "Table[K, V]":
         """A new table; `indexes` name the values by which `find` reaches rows without a scan (None = not indexed)."""
@@ -55,6 +57,36 @@ class State:
             yield
         finally:
             _as_of.reset(token)
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Changes inside take effect together or, on an exception, not at all. Must not await in between."""
+        if self._undo is not None:  # the outer block decides
+            yield
+            return
+        self._undo, self._committed = [], []
+        try:
+            yield
+        except BaseException:
+            changes, self._undo = self._undo, None
+            for undo in reversed(changes):
+                undo()
+            raise
+        self._undo, committed = None, self._committed
+        for action in committed:
+            action()
+
+    def on_commit(self, action: Callable[[], None]) -> None:
+        """Run `action` once the surrounding atomic block has taken effect; at once where there is none."""
+        if self._undo is None:
+            action()
+        else:
+            self._committed.append(action)
+
+    def undoable(self, undo: Callable[[], None]) -> None:
+        """Note how to take back a change, should the surrounding atomic block fail."""
+        if self._undo is not None:
+            self._undo.append(undo)
 
     def clear(self) -> None:
         """Empty every table and forget the past."""
@@ -133,6 +165,7 @@ class Table[K: Hashable, V]:
 
     def _replace(self, key: K, row: V | _Missing) -> None:
         old = self._rows.get(key, _Missing.ROW)
+        self._state.undoable(lambda: self._replace(key, old))
         self._journal.append((self._state.clock(), key, old))
         self._changes += 1
         if not isinstance(old, _Missing):
@@ -144,7 +177,7 @@ class Table[K: Hashable, V]:
                     if not entries:
                         del self._indexes[name][value]
         if isinstance(row, _Missing):
-            del self._rows[key]
+            self._rows.pop(key, None)
             return
         self._rows[key] = row
         for name, index_of in self._index_of.items():

@@ -1,0 +1,423 @@
+"""OData V2 over HTTP: resource paths, reads, deep inserts, changes, function imports, and the JSON they answer."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote, unquote, urlencode
+
+from sandbox.kit import exact_json
+from sandbox.kit.state import State
+from sandbox.sap import query as options
+from sandbox.sap.edm import Created, Deep, EntitySet, EntityType, Hints, Navigation, Service, Value, Values
+from sandbox.sap.errors import Detail, SapError, bad_property, not_found
+from sandbox.sap.metadata import edmx
+from sandbox.sap.query import Expand, Query
+from sandbox.sap.values import check, comparable, from_json, from_literal, literal, plain_json, to_json
+
+ROOT: Final = "/sap/opu/odata/sap"
+_SEGMENT: Final = re.compile(r"(?P<name>[\w$]+)(?:\((?P<key>.*)\))?", re.DOTALL)
+_KEY_PART: Final = re.compile(r"\s*(?:(?P<name>\w+)\s*=\s*)?(?P<value>(?:\w+)?'(?:[^']|'')*'|[^',]+)\s*(?:,|$)")
+_VERSION: Final = {"DataServiceVersion": "2.0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One OData request, alone or as a part of a batch. `path` is relative to the service and still escaped."""
+
+    method: str
+    path: str
+    options: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: status, headers, body."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a path leads to: a set, or one row of it; `navigated` narrows a set to the children of a row."""
+
+    entity_set: EntitySet
+    row: Any = None
+    navigated: Hints | None = None
+    counting: bool = False
+
+
+def answer(service: Service, state: State, call: Call) -> Answer:
+    """Carry out one request. Raises SapError."""
+    path = call.path.strip("/")
+    if path == "":
+        return _document(service, call)
+    if path == "$metadata":
+        return Answer(200, {"Content-Type": "application/xml", **_VERSION}, edmx(service))
+    if path.partition("(")[0] in service.functions:
+        return _call_function(service, path.partition("(")[0], call)
+    target = _resolve(service, path)
+    method = call.headers.get("X-HTTP-Method", call.method).upper() if call.method == "POST" else call.method
+    match method:
+        case "GET" | "HEAD":
+            return _read(service, target, call)
+        case "POST":
+            with state.atomic():
+                return _create(service, target, call)
+        case "PATCH" | "MERGE" | "PUT":
+            with state.atomic():
+                return _update(target, call)
+        case "DELETE":
+            with state.atomic():
+                return _delete(target, call)
+    raise SapError(405, "/IWFND/CM_COS/006", f"Method {method} is not allowed")
+
+
+def entity_url(base_url: str, entity_set: EntitySet, row: Any) -> str:
+    """The canonical address of a row."""
+    keys = entity_set.type.keys
+    given = [literal(entity_set.value(row, key.name), key) for key in keys]
+    inner = given[0] if len(keys) == 1 else ",".join(f"{k.name}={v}" for k, v in zip(keys, given, strict=True))
+    return f"{base_url}/{entity_set.name}({inner})"
+
+
+def etag_of(entity_set: EntitySet, row: Any) -> str | None:
+    """The weak ETag of a row, where its type has one."""
+    declared = entity_set.type.etag
+    if declared is None:
+        return None
+    return f'W/"{literal(entity_set.value(row, declared.name), declared)}"'
+
+
+def _document(service: Service, call: Call) -> Answer:
+    if call.method not in {"GET", "HEAD"}:
+        raise SapError(405, "/IWFND/CM_COS/006", f"Method {call.method} is not allowed on the service document")
+    return _json(200, {"EntitySets": list(service.sets)})
+
+
+def _resolve(service: Service, path: str) -> Target:
+    segments = _segments(path)
+    name, key = segments[0]
+    entity_set = service.sets.get(name)
+    if entity_set is None:
+        raise not_found(f"Resource not found for segment '{name}'")
+    target = Target(entity_set) if key is None else Target(entity_set, _row(entity_set, _key(entity_set.type, key)))
+    for name, key in segments[1:]:
+        if name == "$count":
+            target = Target(target.entity_set, target.row, target.navigated, counting=True)
+            continue
+        navigation = target.entity_set.type.navigations.get(name)
+        if navigation is None or target.row is None:
+            raise not_found(f"Resource not found for segment '{name}'")
+        there = service.sets[navigation.target]
+        narrowed = _narrow(target.entity_set, target.row, navigation)
+        if key is not None:
+            target = Target(there, _row(there, {**_single(narrowed), **_key(there.type, key, partial=True)}))
+        elif navigation.many:
+            target = Target(there, navigated=narrowed)
+        else:
+            found = _matching(there, narrowed)
+            if not found:
+                raise not_found("Resource not found for segment")
+            target = Target(there, found[0])
+    return target
+
+
+def _segments(path: str) -> list[tuple[str, str | None]]:
+    """Split at slashes outside quotes; a key predicate stays with its name."""
+    found: list[tuple[str, str | None]] = []
+    for raw in re.findall(r"(?:[^/'(]|\((?:'(?:[^']|'')*'|[^')])*\)|'[^']*')+", unquote(path)):
+        segment = _SEGMENT.fullmatch(raw)
+        if segment is None:
+            raise not_found(f"Resource not found for segment '{raw}'")
+        found.append((segment["name"], segment["key"]))
+    return found
+
+
+def _key(entity_type: EntityType, text: str, *, partial: bool = False) -> dict[str, Value]:
+    keys = {key.name: key for key in entity_type.keys}
+    given: dict[str, Value] = {}
+    position = 0
+    while position < len(text):
+        part = _KEY_PART.match(text, position)
+        if part is None:
+            raise SapError(400, "/IWCOR/CX_DS_KEY_SYNTAX_ERROR", f"Malformed key ({text})")
+        name = part["name"] or (next(iter(keys)) if len(keys) == 1 else "")
+        if name not in keys:
+            raise SapError(400, "/IWCOR/CX_DS_KEY_PROPERTY_UNKNOWN", f"Invalid key predicate type for '{name}'")
+        given[name] = from_literal(keys[name], part["value"].strip())
+        position = part.end()
+    if not partial and set(given) != set(keys):
+        raise SapError(400, "/IWCOR/CX_DS_KEY_INCOMPLETE", f"The key ({text}) needs {', '.join(keys)}")
+    return given
+
+
+def _row(entity_set: EntitySet, key: Mapping[str, Value]) -> Any:
+    found = _matching(entity_set, {name: frozenset({value}) for name, value in key.items()})
+    if not found:
+        raise not_found(f"Resource not found for segment '{entity_set.type.name}'")
+    return found[0]
+
+
+def _single(narrowed: Hints) -> dict[str, Value]:
+    return {name: next(iter(values)) for name, values in narrowed.items()}
+
+
+def _narrow(entity_set: EntitySet, row: Any, navigation: Navigation) -> Hints:
+    return {theirs: frozenset({entity_set.value(row, own)}) for own, theirs in navigation.on}
+
+
+def _matching(entity_set: EntitySet, equal: Hints) -> list[Any]:
+    wanted = [(name, {comparable(value) for value in values}) for name, values in equal.items()]
+    value_of = entity_set.value
+    return [
+        row
+        for row in entity_set.rows(equal)
+        if all(comparable(value_of(row, name)) in values for name, values in wanted)
+    ]
+
+
+def _read(service: Service, target: Target, call: Call) -> Answer:
+    entity_set = target.entity_set
+    if not entity_set.addressable:
+        raise SapError(405, "/IWBEP/CM_MGW_RT/022", f"Entity set {entity_set.name} cannot be read")
+    asked = options.parse(service, entity_set, call.options)
+    if target.row is not None:
+        tag = etag_of(entity_set, target.row)
+        headers = {"ETag": tag} if tag else {}
+        if tag and call.headers.get("If-None-Match") == tag:
+            return Answer(304, headers)
+        return _json(200, _entity(service, entity_set, target.row, call.base_url, asked.select, asked.expand), headers)
+    rows = _select_rows(entity_set, target.navigated, asked)
+    if target.counting:
+        return Answer(200, {"Content-Type": "text/plain", **_VERSION}, str(len(rows)).encode())
+    return _page(service, entity_set, rows, asked, call)
+
+
+def _select_rows(entity_set: EntitySet, navigated: Hints | None, asked: Query) -> list[Any]:
+    hints: dict[str, frozenset[Value]] = dict(options.hints(asked.condition))
+    hints.update(navigated or {})
+    rows = _matching(entity_set, navigated) if navigated else list(entity_set.rows(hints))
+    if asked.condition is not None:
+        test = options.predicate(entity_set, asked.condition)
+        rows = [row for row in rows if test(row)]
+    value_of = entity_set.value
+    keys = [key.name for key in entity_set.type.keys]
+    if len(rows) > 1:
+        rows.sort(key=lambda row: [_sortable(value_of(row, name)) for name in keys])
+        for name, descending in reversed(asked.order):
+            rows.sort(key=lambda row, name=name: _sortable(value_of(row, name)), reverse=descending)  # type: ignore[misc]
+    return rows
+
+
+def _sortable(value: Value) -> tuple[bool, Any]:
+    """Nothing sorts before something, as in ABAP."""
+    return (value is not None, "" if value is None else comparable(value))
+
+
+def _page(service: Service, entity_set: EntitySet, rows: list[Any], asked: Query, call: Call) -> Answer:
+    total = len(rows)
+    token = call.options.get("$skiptoken", "0")
+    if not token.isdigit():
+        raise SapError(400, "/IWCOR/CX_OD_BAD_REQUEST", "Invalid $skiptoken")
+    wanted = rows[asked.skip :] if asked.top is None else rows[asked.skip : asked.skip + asked.top]
+    start = int(token)
+    page = wanted[start : start + entity_set.page_rows]
+    content: dict[str, object] = {
+        "results": [_entity(service, entity_set, row, call.base_url, asked.select, asked.expand) for row in page]
+    }
+    if asked.inline_count:
+        content["__count"] = str(total)
+    if start + len(page) < len(wanted):
+        onward = {**call.options, "$skiptoken": str(start + len(page))}
+        content["__next"] = f"{call.base_url}/{call.path.strip('/')}?{urlencode(onward, quote_via=quote)}"
+    return _json(200, content)
+
+
+def _entity(
+    service: Service, entity_set: EntitySet, row: Any, base_url: str, select: frozenset[str] | None, expand: Expand
+) -> dict[str, object]:
+    url = entity_url(base_url, entity_set, row)
+    about: dict[str, object] = {"id": url, "uri": url, "type": f"{service.schema}.{entity_set.type.name}"}
+    tag = etag_of(entity_set, row)
+    if tag:
+        about["etag"] = tag
+    content: dict[str, object] = {"__metadata": about}
+    for name, declared in entity_set.type.properties.items():
+        if select is None or name in select:
+            content[name] = to_json(entity_set, row, declared)
+    for name, navigation in entity_set.type.navigations.items():
+        if name in expand:
+            there = service.sets[navigation.target]
+            found = _matching(there, _narrow(entity_set, row, navigation))
+            shown = [_entity(service, there, child, base_url, _below(select, name), expand[name]) for child in found]
+            content[name] = {"results": shown} if navigation.many else (shown[0] if shown else None)
+        elif select is None or name in select:
+            content[name] = {"__deferred": {"uri": f"{url}/{name}"}}
+    return content
+
+
+def _below(select: frozenset[str] | None, navigation: str) -> frozenset[str] | None:
+    """What `$select` says about an expanded navigation: `to_Item/Material` selects inside, `to_Item` all of it."""
+    if select is None or navigation in select:
+        return None
+    inside = frozenset(name.partition("/")[2] for name in select if name.startswith(f"{navigation}/"))
+    return inside or None
+
+
+def _create(service: Service, target: Target, call: Call) -> Answer:
+    entity_set = target.entity_set
+    if target.row is not None or entity_set.create is None:
+        raise SapError(405, "/IWBEP/CM_MGW_RT/022", f"Entity set {entity_set.name} does not allow creating")
+    deep = decode_deep(service, entity_set, _object(call))
+    if target.navigated:
+        deep = Deep({**deep.values, **_single(target.navigated)}, deep.children)
+    created: Created = entity_set.create(deep)
+    content = _entity(service, entity_set, created.row, call.base_url, None, {})
+    content |= created.expand
+    headers = {"Location": entity_url(call.base_url, entity_set, created.row)}
+    tag = etag_of(entity_set, created.row)
+    if tag:
+        headers["ETag"] = tag
+    if created.warnings:
+        first, *others = [_message(text) for text in created.warnings]
+        headers["sap-message"] = exact_json.dumps({**first, "details": others}).decode()
+    return _json(201, content, headers)
+
+
+def _message(text: str) -> dict[str, object]:
+    return {"code": "V1/801", "message": text, "severity": "warning", "target": ""}
+
+
+def _update(target: Target, call: Call) -> Answer:
+    entity_set = target.entity_set
+    if target.row is None or entity_set.update is None:
+        raise SapError(405, "/IWBEP/CM_MGW_RT/022", f"Entity set {entity_set.name} does not allow updating")
+    _check_version(target, call)
+    changes: Values = {}
+    for name, given in _object(call).items():
+        if name == "__metadata":
+            continue
+        declared = entity_set.type.properties.get(name)
+        if declared is None:
+            raise bad_property(name, f"Property {name} is invalid for type {entity_set.type.name}")
+        value = from_json(declared, given)
+        if declared.key:
+            if comparable(value) != comparable(entity_set.value(target.row, name)):
+                raise bad_property(name, f"Key property {name} cannot be changed")
+            continue
+        if not declared.updatable:
+            raise bad_property(name, f"Property {name} is read-only")
+        changes[name] = value
+    entity_set.update(target.row, changes)
+    return Answer(204, _VERSION)
+
+
+def _delete(target: Target, call: Call) -> Answer:
+    entity_set = target.entity_set
+    if target.row is None or entity_set.delete is None:
+        raise SapError(405, "/IWBEP/CM_MGW_RT/022", f"Entity set {entity_set.name} does not allow deleting")
+    _check_version(target, call)
+    entity_set.delete(target.row)
+    return Answer(204, _VERSION)
+
+
+def _check_version(target: Target, call: Call) -> None:
+    """428 without If-Match, 412 when the row has moved on."""
+    tag = etag_of(target.entity_set, target.row)
+    if tag is None:
+        return
+    given = call.headers.get("If-Match")
+    if given is None:
+        raise SapError(
+            428, "/IWFND/CM_MGW/575", "The Data Services Request is required to be conditional; use If-Match"
+        )
+    if given != "*" and tag not in {part.strip() for part in given.split(", ")}:
+        raise SapError(412, "/IWFND/CM_MGW/574", "Precondition failed: the resource was changed by another user")
+
+
+def decode_deep(service: Service, entity_set: EntitySet, body: Mapping[str, object]) -> Deep:
+    """Check and decode a create body against the model, children included. Raises SapError 400."""
+    values: Values = {}
+    children: dict[str, list[Deep]] = {}
+    for name, given in body.items():
+        if name == "__metadata":
+            continue
+        navigation = entity_set.type.navigations.get(name)
+        if navigation is not None:
+            children[name] = _decode_children(service, navigation, given)
+            continue
+        declared = entity_set.type.properties.get(name)
+        if declared is None:
+            raise bad_property(name, f"Property {name} is invalid for type {entity_set.type.name}")
+        if not declared.creatable:
+            raise bad_property(name, f"Property {name} is read-only and cannot be set when creating")
+        values[name] = from_json(declared, given)
+    return Deep(values, children)
+
+
+def _decode_children(service: Service, navigation: Navigation, given: object) -> list[Deep]:
+    there = service.sets[navigation.target]
+    if isinstance(given, dict) and isinstance(given.get("results"), list):
+        given = given["results"]
+    if navigation.many and isinstance(given, list):
+        bodies = given
+    elif not navigation.many and isinstance(given, dict):
+        bodies = [given]
+    else:
+        raise bad_property(navigation.name, f"{navigation.name} needs {'a list' if navigation.many else 'an object'}")
+    decoded = []
+    for body in bodies:
+        if not isinstance(body, dict):
+            raise bad_property(navigation.name, f"{navigation.name} needs objects")
+        decoded.append(decode_deep(service, there, body))
+    return decoded
+
+
+def _call_function(service: Service, name: str, call: Call) -> Answer:
+    function = service.functions[name]
+    if call.method not in {function.method, "HEAD"}:
+        raise SapError(405, "/IWFND/CM_COS/006", f"Function import {name} needs {function.method}")
+    arguments: Values = {}
+    for declared in function.parameters:
+        text = call.options.get(declared.name)
+        if text is None:
+            raise SapError(
+                400,
+                "/IWBEP/CM_MGW_RT/031",
+                f"Parameter {declared.name} of function import {name} is missing",
+                [Detail("/IWBEP/CM_MGW_RT/031", "Parameter missing", property_ref=declared.name)],
+            )
+        value = from_literal(declared, text)
+        check(declared, value)
+        arguments[declared.name] = value
+    returned = [
+        {
+            "__metadata": {"type": f"{service.schema}.{function.returns.name}"},
+            **{p.name: plain_json(row.get(p.name), p) for p in function.returns.properties.values()},
+        }
+        for row in function.call(arguments)
+    ]
+    return _json(200, {"results": returned} if function.many else {name: returned[0]})
+
+
+def _object(call: Call) -> dict[str, object]:
+    if not call.headers.get("Content-Type", "").startswith("application/json"):
+        raise SapError(415, "/IWFND/CM_COS/004", "Content type not supported; send application/json")
+    try:
+        body = exact_json.loads_object(call.body)
+    except exact_json.NotJson as fault:
+        raise SapError(400, "CX_SXML_PARSE_ERROR", f"Error while parsing a JSON stream: {fault}") from fault
+    inner = body.get("d")
+    return inner if len(body) == 1 and isinstance(inner, dict) else body
+
+
+def _json(status: int, content: object, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(
+        status, {"Content-Type": "application/json", **_VERSION, **(headers or {})}, exact_json.dumps({"d": content})
+    )

@@ -1,0 +1,1 @@
+"""One module per SAP service: its typed model, and what it reads and writes."""
