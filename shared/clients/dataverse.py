@@ -136,6 +136,12 @@ class Dataverse:
         row: Entity = self.system.json(response, "read")
         return row
 
+    async def currency_code(self, currency_id: str) -> str:
+        """The ISO code of a currency row, "" for one that the organization does not have."""
+        if currency_id not in self._currencies.values():
+            await self._flights.run("currencies", self._read_currencies)
+        return next((code for code, known in self._currencies.items() if known == currency_id), "")
+
     async def _read_currencies(self) -> None:
         rows = await self.find("transactioncurrencies", {"$select": "transactioncurrencyid,isocurrencycode"})
         self._currencies = {str(row["isocurrencycode"]): str(row["transactioncurrencyid"]) for row in rows}

@@ -35,11 +35,11 @@ class SapStock:
     """Reads the stock service. SAP's figures carry no time of change: the time of reading is all there is."""
 
     def __init__(self, odata: ODataV2) -> None:
-        self._odata = odata
+        self.odata = odata
 
     async def read_unrestricted(self, plant: str, material: str) -> StockFigure:
         """The figure as of now; a material without stock rows in the plant has none, in no unit."""
-        rows = await self._odata.read_all(
+        rows = await self.odata.read_all(
             _SERVICE,
             "A_MatlStkInAcctMod",
             {
