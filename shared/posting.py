@@ -131,7 +131,7 @@ async def announce(posted: Posted, change: Change, hub: Hub, order: dict[str, An
             data={
                 "posting": {
                     "key": claim.key,
-                    "kind": claim.kind,
+                    "kind": entry.kind,
                     "document": claim.document,
                     "fiscalYear": claim.fiscal_year,
                     "companyCode": claim.company_code,

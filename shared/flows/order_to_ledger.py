@@ -464,7 +464,7 @@ async def _remember_transaction(order: Order, hub: Hub) -> None:
 async def _order_of(change: Change, hub: Hub) -> Order:
     raw = change.data.get("order")
     if raw is None:
-        raw = await hub.commerce.read_order(change.key)
+        raw = await hub.commerce.read_order(change.legal_entity, change.key)
     if raw is None:
         raise Malformed([Fault("order", f"{change.key} came without its content and Commerce does not know it")])
     return read_order(raw, change.legal_entity)

@@ -130,7 +130,7 @@ class FakeCommerce:
     def __init__(self) -> None:
         self.orders: dict[str, dict[str, Any]] = {}
 
-    async def read_order(self, number: str) -> dict[str, Any] | None:
+    async def read_order(self, legal_entity: str, number: str) -> dict[str, Any] | None:
         return self.orders.get(number)
 
 
