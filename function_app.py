@@ -10,6 +10,7 @@ from functions import (
     cases,
     change_intake,
     checkout_credit_check,
+    console,
     credit_hold_sweep,
     credit_hold_update,
     crm_history_update,
@@ -36,6 +37,7 @@ for door in (
     lineage,
     reconciliation,
     parked_sweep,
+    console,
     health,
 ):
     app.register_functions(door.bp)

@@ -1,4 +1,4 @@
-"""What every HTTP door shares: read a body within its limit, answer JSON, answer a fault as problem details (RFC 9457)."""
+"""What every HTTP door shares: read a body within its limit, answer JSON, a fault as problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def unavailable(error: Transient) -> func.HttpResponse:
     """503 with the time after which a repeat makes sense; nothing was decided."""
     wait = str(max(1, round(error.retry_after_seconds or 1)))
     system = error.system if isinstance(error, RemoteDown) else "a system it needs"
-    return problem(503, f"{system} does not answer; send the same request again", code="unavailable", headers={"Retry-After": wait})
+    return problem(
+        503, f"{system} does not answer; send the same request again", code="unavailable", headers={"Retry-After": wait}
+    )
 
 
 def _depth(value: Any) -> int:

@@ -26,7 +26,7 @@ import azure.functions as func
 from shared import telemetry
 from shared.domain.changes import Change
 from shared.domain.rulings import Accept, Hold, Reason, Refuse, Unchanged
-from shared.errors import Conflict, ConcordError, Malformed, OutcomeUnknown, Permanent, RemoteDown, Transient
+from shared.errors import ConcordError, Conflict, Malformed, OutcomeUnknown, Permanent, RemoteDown, Transient
 from shared.messaging import WAKE_UP, Delivery, read_delivery
 from shared.stores.parking import Parked, park_operations, parked_in
 from shared.stores.records import Dossier, Outcome, lineage_row
@@ -133,11 +133,13 @@ async def _attempt(delivery: Delivery, story: Story, connected: Hub) -> None:
 
 
 async def _decide(story: Story, change: Change, dossier: Dossier, delivery: Delivery, connected: Hub) -> Outcome:
-    """The story's outcome; what is refused for good or cannot be read is a Hold, what nobody foresaw stays loud first."""
+    """The story's outcome; what is refused for good or unreadable is a Hold, what nobody foresaw stays loud first."""
     try:
         return await story(change, dossier, connected)
     except Malformed as error:
-        return Outcome(Hold(tuple(Reason("malformed", f"{f.where} {f.what}", "correct it in Commerce") for f in error.faults)))
+        return Outcome(
+            Hold(tuple(Reason("malformed", f"{f.where} {f.what}", "correct it in Commerce") for f in error.faults))
+        )
     except Permanent as error:
         return Outcome(Hold((Reason(error.code, str(error), error.remedy),)))
     except (ConcordError, RowChanged, RowExists):
@@ -146,7 +148,9 @@ async def _decide(story: Story, change: Change, dossier: Dossier, delivery: Deli
         telemetry.log_fault(delivery.flow, error, message_id=delivery.message_id, deliveries=delivery.deliveries)
         if delivery.deliveries <= _SUSPECT_DELIVERIES and not delivery.is_wake_up:
             raise
-        reason = Reason("unexpected", f"{type(error).__name__} in {delivery.flow}", "a fault of this application: report it")
+        reason = Reason(
+            "unexpected", f"{type(error).__name__} in {delivery.flow}", "a fault of this application: report it"
+        )
         return Outcome(Hold((reason,)))
 
 
@@ -158,7 +162,11 @@ async def _commit(
     lineage = lineage_row(change, delivery.flow, outcome, policy=connected.policy.digest, decided_at=now, turn=turn)
     if isinstance(outcome.ruling, Refuse):
         await connected.cases.open(
-            flow=delivery.flow, change=change, code=outcome.ruling.reasons[0].code, reasons=outcome.ruling.reasons, now=now
+            flow=delivery.flow,
+            change=change,
+            code=outcome.ruling.reasons[0].code,
+            reasons=outcome.ruling.reasons,
+            now=now,
         )
     try:
         await connected.records.write(change.business_key, [*outcome.operations, *extra, Op("insert", lineage)])
@@ -193,7 +201,9 @@ async def _hold(change: Change, outcome: Outcome, flow: str, connected: Hub, *, 
         change, flow, state="case", due_at=now, reason=reasons[0].message, case_id=case_id, now=now
     )
     evidence = lineage_row(change, flow, outcome, policy=connected.policy.digest, decided_at=now, turn="|held-1")
-    await connected.records.write(change.business_key, [*outcome.operations, *extra, *operations, Op("upsert", evidence)])
+    await connected.records.write(
+        change.business_key, [*outcome.operations, *extra, *operations, Op("upsert", evidence)]
+    )
     connected.counters.add(f"outcomes.{flow}.hold")
     telemetry.log_outcome(
         flow,
@@ -211,9 +221,7 @@ async def _park(change: Change, delivery: Delivery, error: Transient, connected:
     now = connected.clock()
     due = now + _backoff(1, error, connected)
     await connected.parked.note(change, delivery.flow, now)
-    operations = park_operations(
-        change, delivery.flow, state="due", due_at=due, reason=str(error), case_id="", now=now
-    )
+    operations = park_operations(change, delivery.flow, state="due", due_at=due, reason=str(error), case_id="", now=now)
     await connected.records.write(change.business_key, [*extra, *operations])
     await _schedule(change, delivery.flow, delivery.topic, due, connected)
     connected.counters.add(f"parked.{delivery.flow}")
@@ -269,7 +277,17 @@ async def _work_head(delivery: Delivery, parked: Parked, dossier: Dossier, story
             raise
         except Transient as error:
             if attempts > connected.policy.messaging.attempts_max:
-                outcome = Outcome(Hold((Reason("attempts_exhausted", f"{attempts} attempts: {error}", "see the system named, then replay"),)))
+                outcome = Outcome(
+                    Hold(
+                        (
+                            Reason(
+                                "attempts_exhausted",
+                                f"{attempts} attempts: {error}",
+                                "see the system named, then replay",
+                            ),
+                        )
+                    )
+                )
             else:
                 due = now + _backoff(attempts, error, connected)
                 later = replace(parked, state="due", due_at=due, attempts=attempts, decision="", reason=str(error))
@@ -284,7 +302,13 @@ async def _work_head(delivery: Delivery, parked: Parked, dossier: Dossier, story
         if parked.case_id and parked.case_id != case_id:
             await _end_case(parked, "replayed", connected)
         held = replace(
-            parked, state="case", attempts=attempts, case_id=case_id, decision="", decided_by="", reason=reasons[0].message
+            parked,
+            state="case",
+            attempts=attempts,
+            case_id=case_id,
+            decision="",
+            decided_by="",
+            reason=reasons[0].message,
         )
         evidence = lineage_row(
             change, delivery.flow, outcome, policy=connected.policy.digest, decided_at=now, turn=f"|held-{attempts}"
@@ -306,7 +330,9 @@ async def _end_case(parked: Parked, state: str, connected: Hub) -> None:
     case = await connected.cases.read(parked.case_id)
     if case is not None and case.state == "open":
         try:
-            await connected.cases.end(case, state=state, by=parked.decided_by or "replay", comment=case.comment, now=connected.clock())
+            await connected.cases.end(
+                case, state=state, by=parked.decided_by or "replay", comment=case.comment, now=connected.clock()
+            )
         except RowChanged:
             return  # a person ended it at this very moment; theirs stands
 
@@ -383,7 +409,9 @@ async def _unreadable(delivery: Delivery, connected: Hub) -> None:
         received_at=datetime.fromtimestamp(0, UTC),
         correlation_id=telemetry.correlation_of("")[0],
     )
-    reasons = tuple(Reason("unreadable", f"{fault.where} {fault.what}", "mend the sender, then send again") for fault in faults)
+    reasons = tuple(
+        Reason("unreadable", f"{fault.where} {fault.what}", "mend the sender, then send again") for fault in faults
+    )
     await connected.cases.open(
         flow=delivery.flow,
         change=change,

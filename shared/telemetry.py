@@ -33,7 +33,7 @@ class Counters:
 
 
 def correlation_of(parent: str) -> tuple[str, str]:
-    """The correlation id (trace id) of a traceparent and the traceparent to send on; a new trace where none is valid."""
+    """The correlation id (trace id) of a traceparent, and the one to send on; a new trace where none is valid."""
     match = _TRACEPARENT.match(parent or "")
     trace = match.group(1) if match and match.group(1) != "0" * 32 else secrets.token_hex(16)
     return trace, f"00-{trace}-{secrets.token_hex(8)}-01"
@@ -46,4 +46,6 @@ def log_outcome(flow: str, **fields: object) -> None:
 
 def log_fault(flow: str, error: BaseException, **fields: object) -> None:
     """One line per failed attempt; the exception's type and own message, which carry no content of messages."""
-    _LOG.warning("%s", json.dumps({"flow": flow, "error": type(error).__name__, "what": str(error), **fields}, default=str))
+    _LOG.warning(
+        "%s", json.dumps({"flow": flow, "error": type(error).__name__, "what": str(error), **fields}, default=str)
+    )

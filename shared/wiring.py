@@ -6,7 +6,7 @@ Importing opens no connection and loads no SDK; `hub()` connects on first use, o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -122,9 +122,7 @@ async def build_hub(
     )
 
 
-async def _azure_tables(
-    settings: Settings, counters: Counters, closing: AsyncExitStack
-) -> Callable[[str], Table]:
+async def _azure_tables(settings: Settings, counters: Counters, closing: AsyncExitStack) -> Callable[[str], Table]:
     from azure.data.tables.aio import TableServiceClient
 
     from shared.stores.azure_table import AzureTable

@@ -52,9 +52,7 @@ class MemoryTable:
             known = self.rows.get((partition, operation.row.key))
             if operation.kind == "insert" and known is not None:
                 raise RowExists(operation.row.key)
-            if operation.kind in ("replace", "delete") and (
-                known is None or operation.etag not in ("*", known.etag)
-            ):
+            if operation.kind in ("replace", "delete") and (known is None or operation.etag not in ("*", known.etag)):
                 raise RowChanged
         etags = []
         for operation in operations:

@@ -50,7 +50,9 @@ async def decide_case(case: Case, decision: Decision, *, by: str, comment: str, 
 
 async def _send_again(case: Case, hub: Hub) -> None:
     if case.body is None:
-        raise Permanent("this case keeps no message to replay", code="nothing_to_replay", remedy="resolve or discard it")
+        raise Permanent(
+            "this case keeps no message to replay", code="nothing_to_replay", remedy="resolve or discard it"
+        )
     change: Change = decode(case.body)
     if case.flow in TOPICS:
         await hub.bus.wake(TOPICS[case.flow], change, flow=case.flow)

@@ -42,8 +42,15 @@ async def change_intake(
 
 
 async def _keep(error: OrderRefused, hub: Hub) -> None:
-    reasons = [Reason("malformed", f"{f.where} {f.what}", "correct it in Commerce and send it again") for f in error.faults]
+    reasons = [
+        Reason("malformed", f"{f.where} {f.what}", "correct it in Commerce and send it again") for f in error.faults
+    ]
     await hub.cases.open(
-        flow=FLOW, change=error.change, code="malformed_order", reasons=reasons, now=hub.clock(), body=encode(error.change)
+        flow=FLOW,
+        change=error.change,
+        code="malformed_order",
+        reasons=reasons,
+        now=hub.clock(),
+        body=encode(error.change),
     )
     hub.counters.add("refused.commerce")

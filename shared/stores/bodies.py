@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient
@@ -27,10 +28,8 @@ class BlobBodies:
             try:
                 await container.upload_blob(name, body, overwrite=True)
             except ResourceNotFoundError:
-                try:
+                with suppress(ResourceExistsError):  # another worker was first; the upload decides
                     await container.create_container()
-                except ResourceExistsError:
-                    pass  # another worker was first; the upload below decides
                 await container.upload_blob(name, body, overwrite=True)
         except AzureError as error:
             raise RemoteDown("Blob storage does not take a body", system="blobs") from error

@@ -16,7 +16,7 @@ def pack(body: bytes) -> dict[str, bytes]:
 
 
 def unpack(row: Row) -> bytes:
-    chunks = []
+    chunks: list[bytes] = []
     while isinstance(chunk := row.values.get(f"body{len(chunks)}"), bytes):
         chunks.append(chunk)
     return zlib.decompress(b"".join(chunks))

@@ -76,7 +76,9 @@ class Parked:
         gone = Op("delete", Row(self.business_key, _waiting_key(self.flow, head.number), {}), head.etag)
         if not rest:
             return [gone, Op("delete", Row(self.business_key, self.key, {}), self.etag)]
-        on = replace(self, state="due", due_at=now, attempts=0, case_id="", decision="", decided_by="", reason="next in line")
+        on = replace(
+            self, state="due", due_at=now, attempts=0, case_id="", decision="", decided_by="", reason="next in line"
+        )
         return [gone, on.operation()]
 
     def _row(self) -> Row:
@@ -121,7 +123,14 @@ def parked_in(dossier: Dossier, flow: str) -> Parked | None:
 
 
 def park_operations(
-    change: Change, flow: str, *, state: Literal["due", "case"], due_at: datetime, reason: str, case_id: str, now: datetime
+    change: Change,
+    flow: str,
+    *,
+    state: Literal["due", "case"],
+    due_at: datetime,
+    reason: str,
+    case_id: str,
+    now: datetime,
 ) -> list[Op]:
     """The operations that park a free key with this change as its head."""
     parked = Parked(

@@ -130,8 +130,7 @@ def lineage_row(
 
 def reasons_as_data(reasons: Sequence[Reason]) -> list[dict[str, str]]:
     return [
-        {"code": reason.code, "message": reason.message}
-        | ({"remedy": reason.remedy} if reason.remedy else {})
+        {"code": reason.code, "message": reason.message} | ({"remedy": reason.remedy} if reason.remedy else {})
         for reason in reasons
     ]
 
