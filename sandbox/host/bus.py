@@ -10,22 +10,23 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+from uuid import uuid4
 
-from azure.servicebus import NEXT_AVAILABLE_SESSION, ServiceBusReceivedMessage
+from azure.servicebus import NEXT_AVAILABLE_SESSION, ServiceBusReceivedMessage, ServiceBusSessionFilter
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSession
 from azure.servicebus.exceptions import (
-    MessagingEntityDisabledError,
-    MessagingEntityNotFoundError,
     OperationTimeoutError,
+    ServiceBusCommunicationError,
+    ServiceBusConnectionError,
     ServiceBusError,
+    ServiceBusServerBusyError,
 )
 
 from sandbox.host.deliveries import made_delivery, many, one, read_delivery
-from sandbox.host.runtime import Function, Invoked, Invoker
+from sandbox.host.runtime import BusRefused, Function, Invoked, Invoker
 from sandbox.host.settings import BusSettings, SettingsRefused, connection_string, resolve
 
 _SESSION_WAIT_SECONDS: Final = 60.0
@@ -34,15 +35,16 @@ _SESSIONS_WAITING_MIN: Final = 4
 _SESSIONS_WAITING_PER_BUSY: Final = 2  # a burst touches many sessions at once, and opening takes half a second
 _CALLS_WAITING_MIN: Final = 1
 _CALLS_WAITING_PER_BUSY: Final = 1
-_QUIET_SECONDS: Final = 0.6  # an attach that is refused is refused within this
 _REACH_SECONDS: Final = 30.0
 _BACKOFF_SECONDS: Final = 0.2
 _BACKOFF_SECONDS_MAX: Final = 5.0
+_PASSING: Final = (
+    ServiceBusConnectionError,
+    ServiceBusCommunicationError,
+    ServiceBusServerBusyError,
+    OperationTimeoutError,
+)
 _RENEW_AT: Final = 0.5  # of the lock's duration
-
-
-class BusRefused(Exception):
-    """An entity cannot be received from; the text names function and entity."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,9 +84,7 @@ class Listener:
         self._slots: set[_Slot] = set()
         self._stopping = False
         self._backoff_seconds = _BACKOFF_SECONDS
-        self._changed = asyncio.Event()
-        self._is_attached = False
-        self._fault: Exception | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def entity(self) -> str:
@@ -97,16 +97,24 @@ class Listener:
         self._client = ServiceBusClient.from_connection_string(self._connection, retry_total=0)
         self._adjust()
         deadline = time.monotonic() + _REACH_SECONDS
-        while not self._is_attached:
-            self._changed.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _QUIET_SECONDS)
-            if isinstance(self._fault, MessagingEntityNotFoundError | MessagingEntityDisabledError):
-                raise BusRefused(f"function {self.function.name}: {self.entity}: {self._fault}")
-            if self._fault is None:
-                return  # a session receiver's attach stays unanswered until a session is free
-            if time.monotonic() > deadline:
-                raise BusRefused(f"function {self.function.name}: {self.entity} is out of reach: {self._fault}")
+        while True:
+            try:
+                await self._probe()
+                return
+            except _PASSING as fault:
+                if time.monotonic() > deadline:
+                    raise BusRefused(
+                        f"function {self.function.name}: {self.entity} is out of reach: {fault}"
+                    ) from fault
+            except ServiceBusError as fault:
+                raise BusRefused(f"function {self.function.name}: {self.entity}: {fault}") from fault
+            await asyncio.sleep(_BACKOFF_SECONDS)
+
+    async def _probe(self) -> None:
+        """Attach once, receiving nothing. A wait for any free session would stay unanswered; a named one is granted."""
+        receiver = self._receiver(_REACH_SECONDS, f"probe-{uuid4().hex}" if self._with_sessions else None)
+        await receiver.__aenter__()
+        self._closing = asyncio.create_task(receiver.close())  # takes a second that nobody need wait for
 
     async def stop(self, timeout_seconds: float) -> None:
         """Receive no more; messages at work are finished and settled if that takes no longer than the timeout."""
@@ -119,6 +127,8 @@ class Listener:
             _, late = await asyncio.wait(tasks, timeout=timeout_seconds)
             for task in late:
                 task.cancel()
+        if self._closing is not None:
+            await asyncio.wait((self._closing,))
         if self._client is not None:
             await self._client.close()
 
@@ -159,8 +169,8 @@ class Listener:
 
     async def _serve_session(self, slot: _Slot) -> None:
         """Wait for a session, run its messages in order until it is idle, and let it go."""
-        async with self._receiver(_SESSION_WAIT_SECONDS) as receiver:
-            self._attach()
+        async with self._receiver(_SESSION_WAIT_SECONDS, NEXT_AVAILABLE_SESSION) as receiver:
+            self._backoff_seconds = _BACKOFF_SECONDS
             slot.is_busy = True
             self._adjust()
             renewal = asyncio.create_task(self._renew_session(receiver.session, slot))
@@ -177,8 +187,8 @@ class Listener:
 
     async def _serve_calls(self, slot: _Slot) -> None:
         """Run messages one after the other; a receiver that finds nothing for a while goes when there are others."""
-        async with self._receiver(_MESSAGE_WAIT_SECONDS) as receiver:
-            self._attach()
+        async with self._receiver(_MESSAGE_WAIT_SECONDS, None) as receiver:
+            self._backoff_seconds = _BACKOFF_SECONDS
             while not self._stopping:
                 messages = await self._receive(receiver, _MESSAGE_WAIT_SECONDS)
                 if messages:
@@ -246,9 +256,8 @@ class Listener:
                 self._tell(fault)
                 return
 
-    def _receiver(self, wait_seconds: float) -> ServiceBusReceiver:
+    def _receiver(self, wait_seconds: float, session: str | ServiceBusSessionFilter | None) -> ServiceBusReceiver:
         assert self._client is not None, "start() comes first"
-        session = NEXT_AVAILABLE_SESSION if self._with_sessions else None
         prefetch = self._settings.prefetch_count
         if self._queue is not None:
             return self._client.get_queue_receiver(
@@ -262,15 +271,7 @@ class Listener:
             prefetch_count=prefetch,
         )
 
-    def _attach(self) -> None:
-        self._is_attached = True
-        self._fault = None
-        self._backoff_seconds = _BACKOFF_SECONDS
-        self._changed.set()
-
     def _tell(self, fault: Exception) -> None:
-        self._fault = fault
-        self._changed.set()
         if not self._stopping:
             print(f"function {self.function.name}: {self.entity}: {fault}", file=sys.stderr, flush=True)
 

@@ -26,6 +26,10 @@ class AppNotIndexed(Exception):
     """The app cannot be served; the text says why, with the app's own traceback when there is one."""
 
 
+class BusRefused(Exception):
+    """An entity cannot be received from; the text names function and entity."""
+
+
 class InvocationTimeout(Exception):
     """The function ran longer than functionTimeout of host.json."""
 

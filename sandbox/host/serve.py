@@ -7,21 +7,23 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from sandbox.host.admin import Admin, Fire
-from sandbox.host.bus import BusRefused, Listener
 from sandbox.host.http import Front, Identity
 from sandbox.host.keys import Keys
 from sandbox.host.routes import Routes
-from sandbox.host.runtime import AppNotIndexed, Function, Invoked, Invoker, index
-from sandbox.host.settings import HostSettings, SettingsRefused, is_disabled, read_settings
+from sandbox.host.runtime import AppNotIndexed, BusRefused, Function, Invoked, Invoker, index
+from sandbox.host.settings import BusSettings, HostSettings, SettingsRefused, is_disabled, read_settings
 from sandbox.host.timers import Timer, timers_of
+
+if TYPE_CHECKING:
+    from sandbox.host.bus import Listener
 
 RESTART_EXIT_CODE: Final = 75
 _QUIET_LOGGERS: Final = ("azure", "azure.functions", "aiohttp.access", "asyncio")
@@ -83,11 +85,7 @@ class _Worker:
         self._options = options
         self._invoker = Invoker(settings.function_timeout_seconds)
         self._timers = timers_of(functions, self._invoker)
-        self._listeners = tuple(
-            Listener(function, settings.bus, self._invoker)
-            for function in functions
-            if function.kind == "serviceBusTrigger"
-        )
+        self._listeners = _listeners_of(functions, settings.bus, self._invoker)
         fires: dict[str, Fire] = {timer.function.name: _on_demand(timer) for timer in self._timers}
         fires |= {listener.function.name: listener.fire for listener in self._listeners}
         routes = Routes([f for f in functions if f.kind == "httpTrigger"], settings.route_prefix)
@@ -127,6 +125,16 @@ class _Worker:
         await asyncio.gather(*(listener.stop(limit) for listener in self._listeners), self._invoker.drained(limit))
         await self._invoker.drained(max(0.0, deadline - time.monotonic()))
         await self._runner.cleanup()
+
+
+def _listeners_of(functions: Sequence[Function], settings: BusSettings, invoker: Invoker) -> "tuple[Listener, ...]":
+    """Raises SettingsRefused. The Service Bus client is slow to import: an app without its triggers starts without."""
+    triggered = [function for function in functions if function.kind == "serviceBusTrigger"]
+    if not triggered:
+        return ()
+    from sandbox.host.bus import Listener
+
+    return tuple(Listener(function, settings, invoker) for function in triggered)
 
 
 def _on_demand(timer: Timer) -> Callable[[str | None], Awaitable[Invoked]]:

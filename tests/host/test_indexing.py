@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.host.bus import Listener
+from sandbox.host.runtime import Function, Invoker
+from sandbox.host.settings import SettingsRefused, read_settings
+from sandbox.host.timers import Timer
 from tests.host.conftest import READY_SECONDS, ROOT, WriteApp, command, environment, running_worker
 
 GOOD = """
@@ -33,22 +37,12 @@ def start(app: Path) -> tuple[int, str, str]:
         ("import missing_module_of_this_app\n", 'function_app.py", line 1, in <module>'),
         ("raise SystemExit(0)\n", "ended the process"),
         (
-            GOOD + '\n@app.timer_trigger(arg_name="timer", schedule="%NotSet%")\n'
-            "async def sweep(timer: func.TimerRequest) -> None: ...\n",
-            "function sweep: %NotSet% is used in a trigger and not set",
-        ),
-        (
-            GOOD + '\n@app.service_bus_queue_trigger(arg_name="m", connection="NoBus", queue_name="q")\n'
-            "async def receive(m: func.ServiceBusMessage) -> None: ...\n",
-            "function receive: the connection 'NoBus' of a Service Bus trigger is not set",
-        ),
-        (
             GOOD + '\n@app.blob_trigger(arg_name="blob", path="p", connection="c")\n'
             "async def read(blob: func.InputStream) -> None: ...\n",
             "function read has bindings that this host does not serve: ['blobTrigger']",
         ),
     ],
-    ids=["missing", "empty", "broken import", "exits", "unset schedule", "unset connection", "unserved binding"],
+    ids=["missing", "empty", "broken import", "exits", "unserved binding"],
 )
 def test_an_app_that_does_not_index_is_told_with_its_own_fault(
     write_app: WriteApp, function_app: str | None, told: str
@@ -57,6 +51,20 @@ def test_an_app_that_does_not_index_is_told_with_its_own_fault(
     assert code == 1
     assert told in errors
     assert "ready" not in output
+
+
+def test_a_timer_whose_schedule_is_not_set_is_named() -> None:
+    sweep = Function("sweep", "1", {"type": "timerTrigger", "name": "timer", "schedule": "%NotSet%"})
+    with pytest.raises(SettingsRefused, match="function sweep: %NotSet% is used in a trigger and not set"):
+        Timer(sweep, Invoker(None))
+
+
+def test_a_message_function_whose_connection_is_not_set_is_named(tmp_path: Path) -> None:
+    (tmp_path / "host.json").write_text('{"version": "2.0"}')
+    trigger = {"type": "serviceBusTrigger", "name": "message", "connection": "NoBus", "queueName": "q"}
+    settings = read_settings(tmp_path, {})
+    with pytest.raises(SettingsRefused, match="function receive: the connection 'NoBus'"):
+        Listener(Function("receive", "1", trigger), settings.bus, Invoker(None))
 
 
 def test_a_function_that_is_disabled_by_its_setting_is_not_served(write_app: WriteApp) -> None:

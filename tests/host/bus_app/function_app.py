@@ -62,6 +62,15 @@ async def batch(messages: List[func.ServiceBusMessage]) -> None:  # noqa: UP006
         await _see("batch", message)
 
 
+@app.function_name("other_batch")
+@app.service_bus_queue_trigger(
+    arg_name="messages", connection="ServiceBus", queue_name="other_batches", cardinality=func.Cardinality.MANY
+)
+async def other_batch(messages: List[func.ServiceBusMessage]) -> None:  # noqa: UP006
+    for message in messages:
+        await _see("other_batch", message)
+
+
 @app.function_name("slow")
 @app.service_bus_queue_trigger(arg_name="message", connection="ServiceBus", queue_name="short_lock")
 async def slow(message: func.ServiceBusMessage) -> None:
