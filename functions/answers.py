@@ -12,7 +12,6 @@ from shared import exact_json
 from shared.errors import Fault, Malformed, RemoteDown, Transient
 
 BODY_BYTES_MAX = 1_000_000
-DEPTH_MAX = 64
 
 
 class TooLarge(Exception):
@@ -26,10 +25,7 @@ def read_json(request: func.HttpRequest, *, bytes_max: int = BODY_BYTES_MAX) -> 
         raise TooLarge(f"the body has {len(body)} bytes, this door takes {bytes_max}")
     if not body:
         raise Malformed([Fault("body", "is empty, a JSON object is expected")])
-    content = exact_json.loads(body)
-    if _depth(content) > DEPTH_MAX:
-        raise Malformed([Fault("body", f"is nested deeper than {DEPTH_MAX} levels")])
-    return content
+    return exact_json.loads(body)
 
 
 def answer(content: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> func.HttpResponse:
@@ -79,17 +75,3 @@ def unavailable(error: Transient) -> func.HttpResponse:
     return problem(
         503, f"{system} does not answer; send the same request again", code="unavailable", headers={"Retry-After": wait}
     )
-
-
-def _depth(value: Any) -> int:
-    deepest, level = 0, [value]
-    while level:
-        deepest += 1
-        if deepest > DEPTH_MAX:
-            return deepest
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
-        ]
-    return deepest

@@ -13,6 +13,8 @@ import msgspec
 
 from shared.errors import Fault, Malformed
 
+DEPTH_MAX = 64
+"""Deeper than any message of these systems; Dataverse's parent contexts come nearest."""
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 _NUMBERS = msgspec.json.Encoder(decimal_format="number")
 _SORTED = msgspec.json.Encoder(decimal_format="number", order="deterministic")
@@ -21,13 +23,16 @@ _SORTED = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 def loads(body: bytes | str) -> Any:
     """Read JSON; raises `Malformed` naming the place when it is not JSON or nests too deeply."""
     try:
-        return _DECODER.decode(body)
+        content = _DECODER.decode(body)
     except msgspec.DecodeError as error:
         raise Malformed([Fault("body", str(error))]) from error
     except UnicodeDecodeError as error:
         raise Malformed([Fault("body", "is not UTF-8")]) from error
     except RecursionError as error:
-        raise Malformed([Fault("body", "is nested too deeply")]) from error
+        raise Malformed([Fault("body", f"is nested deeper than {DEPTH_MAX} levels")]) from error
+    if _is_too_deep(content):
+        raise Malformed([Fault("body", f"is nested deeper than {DEPTH_MAX} levels")])
+    return content
 
 
 def dumps(value: Any) -> bytes:
@@ -38,3 +43,17 @@ def dumps(value: Any) -> bytes:
 def canonical(value: Any) -> bytes:
     """The same content always gives the same bytes: what digests are taken of."""
     return _SORTED.encode(value)
+
+
+def _is_too_deep(content: Any) -> bool:
+    level = [content]
+    for _ in range(DEPTH_MAX):
+        level = [
+            inner
+            for outer in level
+            if type(outer) in (dict, list)
+            for inner in (outer.values() if type(outer) is dict else outer)
+        ]
+        if not level:
+            return False
+    return True

@@ -116,6 +116,6 @@ def decimal_of(value: object) -> Decimal:
         raise ValueError("is not a decimal number") from error
     if not number.is_finite():
         raise ValueError("is not a finite number")
-    if number.adjusted() > 15 or number.adjusted() < -15 and number != 0:
+    if number.adjusted() > 15 or (number.adjusted() < -15 and number != 0):
         raise ValueError("is out of range")
     return number
