@@ -140,9 +140,9 @@ class Stack:
         )
 
     @property
-    def broker_state_url(self) -> str:
-        """What every entity of the broker holds, as JSON."""
-        return f"http://127.0.0.1:{self._ports.broker_control}/state"
+    def broker_control_url(self) -> str:
+        """Where `GET /state` tells what every entity of the broker holds."""
+        return f"http://127.0.0.1:{self._ports.broker_control}"
 
     @property
     def storage_connection(self) -> str:
@@ -172,7 +172,7 @@ class Stack:
                 "keys": {"default": self.secrets.default_key, "master": self.secrets.master_key},
             },
             **{name: {"url": self.simulator_url(name)} for name in self._names},
-            "servicebus": {"connection_string": self.servicebus_connection, "state_url": self.broker_state_url},
+            "servicebus": {"connection_string": self.servicebus_connection, "control_url": self.broker_control_url},
             "tables": {"connection_string": self.storage_connection},
             "blobs": {"connection_string": self.storage_connection},
             **{person: {"headers": self.headers_of(person)} for person in _PEOPLE},
@@ -319,8 +319,14 @@ class Stack:
             self.secrets.default_key,
             "--token-secret",
             self.secrets.token,
+            *self._neighbours_of(name),
             environment={"SAP_SANDBOX_PASSWORD": self.secrets.sap_password},
         )
+
+    def _neighbours_of(self, name: str) -> list[str]:
+        """SAP creates the customers it is told of in the other systems too."""
+        others = [other for other in ("commerce", "dataverse") if name == "sap" and other in self._names]
+        return [part for other in others for part in (f"--{other}-url", self.simulator_url(other))]
 
     def _worker(self, number: int) -> Command:
         listen = self._sockets[number].fileno()
@@ -383,7 +389,7 @@ class Stack:
                 "Commerce__retailUrl": commerce,
                 "Commerce__hqUrl": commerce,
                 "Commerce__inventoryUrl": commerce,
-                "Commerce__inventoryTokenUrl": f"{commerce}/token",
+                "Commerce__inventoryTokenUrl": commerce,
             }
         if self._overlay is not None:
             settings["Concord__policyOverlay"] = str(self._overlay.resolve())
