@@ -1,7 +1,7 @@
 """The control surface of the simulated SAP system: what a check arranges before it looks at how the product behaves."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -51,6 +51,7 @@ class _MovementOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plant: str
     material: str
     quantity: Decimal
+    text: str = ""
 
 
 class _Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from"}):
@@ -115,9 +116,12 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
     async def put_credit_account(request: web.Request) -> web.Response:
         account = request.match_info["account"]
         order = _read(await request.read(), _CreditOrder)
+        was_known = account in world.partners
         with world.state.atomic():
             credit = _set_credit_account(world, account, order)
-        await _announce(simulator, account, credit, order)
+        await _announce(simulator, credit)
+        if not was_known:  # only now: whoever hears of it finds the account in the other systems
+            world.emit("businesspartner.v1.BusinessPartner.Created.v1", {"BusinessPartner": account})
         return exact_json.response(_shown_account(world, credit))
 
     async def put_stock(request: web.Request) -> web.Response:
@@ -279,8 +283,6 @@ def _set_credit_account(world: World, account: str, order: _CreditOrder) -> Cred
         ledger.set_opening(world, account, entity.code, opening, currency, order.overdue_days or 0)
     if was_known and (order.name or order.posting_blocked is not None or order.order_blocked is not None):
         world.partner_changed(account)
-    elif not was_known:
-        world.emit("businesspartner.v1.BusinessPartner.Created.v1", {"BusinessPartner": account})
     return credit
 
 
@@ -319,24 +321,25 @@ def _set_blocks(world: World, account: str, order: _CreditOrder) -> None:
         world.customers.put(account, {**row, **changes})
 
 
-async def _announce(simulator: "SapSimulator", account: str, credit: CreditAccount, order: _CreditOrder) -> None:
-    """Tell the neighbours about the customer; a neighbour that refuses makes this a 502, not a silent half-success."""
-    name = (simulator.world.partners.get(account) or {}).get("BusinessPartnerFullName")
-    body: Mapping[str, object] = {
-        "name": name,
-        "legalEntity": credit.legal_entity,
-        "currency": credit.currency,
-        "limit": state_view.money(credit.limit, credit.currency),
-        "blocked": credit.blocked,
-        "riskClass": credit.risk_class,
-        "prices": {material: state_view.plain(price) for material, price in order.prices.items()},
-    }
-    neighbours = (("commerce_url", "customers"), ("dataverse_url", "accounts"))
-    for option, path in neighbours:
+async def _announce(simulator: "SapSimulator", credit: CreditAccount) -> None:
+    """Create the customer in the neighbouring systems, once; what changes later is for the product to carry there.
+
+    A neighbour that refuses makes this a 502, not a silent half-success; the next call tries again.
+    """
+    world, key = simulator.world, (credit.account, credit.legal_entity)
+    if key in world.announced or simulator.neighbours is None:
+        return
+    partner = world.partners.get(credit.account) or {}
+    customer = {
+        "name": partner.get("BusinessPartnerFullName"), "legalEntity": credit.legal_entity, "currency": credit.currency,
+    }  # fmt: skip
+    account = {**customer, "limit": credit.limit, "blocked": credit.blocked, "riskClass": credit.risk_class}
+    neighbours = (("commerce_url", "customers", customer), ("dataverse_url", "accounts", account))
+    for option, path, body in neighbours:
         url = simulator.settings.options.get(option)
-        if not url or simulator.neighbours is None:
+        if not url:
             continue
-        target = f"{url.rstrip('/')}/__sim/{path}/{account}"
+        target = f"{url.rstrip('/')}/__sim/{path}/{credit.account}"
         headers = {"Content-Type": "application/json"}
         try:
             async with simulator.neighbours.put(target, data=exact_json.dumps(body), headers=headers) as answer:
@@ -344,6 +347,7 @@ async def _announce(simulator: "SapSimulator", account: str, credit: CreditAccou
                     raise web.HTTPBadGateway(text=f"{target} answered {answer.status}: {await answer.text()}")
         except (aiohttp.ClientError, TimeoutError) as fault:
             raise web.HTTPBadGateway(text=f"{target} did not answer: {fault!r}") from fault
+    world.announced.put(key, True)
 
 
 def _shown_account(world: World, credit: CreditAccount) -> dict[str, object]:

@@ -7,6 +7,7 @@ of at most that length), `16.3@Currency` (a decimal with precision and scale, in
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -135,6 +136,25 @@ class FunctionImport:
     method: str = "GET"
 
 
+class Pages:
+    """Result lists that are being paged through: `__next` goes on in the list the first page came from."""
+
+    def __init__(self, kept: int = 16) -> None:
+        self._kept = kept
+        self._lists: OrderedDict[str, list[Any]] = OrderedDict()
+
+    def keep(self, key: str, rows: list[Any]) -> None:
+        """Remember a list for the pages to come."""
+        self._lists[key] = rows
+        self._lists.move_to_end(key)
+        while len(self._lists) > self._kept:
+            self._lists.popitem(last=False)
+
+    def resume(self, key: str) -> list[Any] | None:
+        """The list kept under this key, or None when it is gone: then the read starts anew."""
+        return self._lists.get(key)
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """One OData service. `namespace` is the schema's, mostly equal to the service name."""
@@ -143,6 +163,7 @@ class Service:
     sets: Mapping[str, EntitySet]
     functions: Mapping[str, FunctionImport] = field(default_factory=dict)
     namespace: str = ""
+    pages: Pages = field(default_factory=Pages)
 
     @property
     def schema(self) -> str:

@@ -1,7 +1,8 @@
 """OData V2 over HTTP: resource paths, reads, deep inserts, changes, function imports, and the JSON they answer."""
 
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode
@@ -193,10 +194,10 @@ def _read(service: Service, target: Target, call: Call) -> Answer:
         if tag and call.headers.get("If-None-Match") == tag:
             return Answer(304, headers)
         return _json(200, _entity(service, entity_set, target.row, call.base_url, asked.select, asked.expand), headers)
-    rows = _select_rows(entity_set, target.navigated, asked)
     if target.counting:
-        return Answer(200, {"Content-Type": "text/plain", **_VERSION}, str(len(rows)).encode())
-    return _page(service, entity_set, rows, asked, call)
+        count = len(_select_rows(entity_set, target.navigated, asked))
+        return Answer(200, {"Content-Type": "text/plain", **_VERSION}, str(count).encode())
+    return _page(service, target, asked, call)
 
 
 def _select_rows(entity_set: EntitySet, navigated: Hints | None, asked: Query) -> list[Any]:
@@ -206,12 +207,20 @@ def _select_rows(entity_set: EntitySet, navigated: Hints | None, asked: Query) -
     if asked.condition is not None:
         test = options.predicate(entity_set, asked.condition)
         rows = [row for row in rows if test(row)]
+    return _sorted(entity_set, rows, asked.order) if len(rows) > 1 else rows
+
+
+def _sorted(entity_set: EntitySet, rows: list[Any], order: Sequence[tuple[str, bool]]) -> list[Any]:
+    """In the order asked for, and by key where that leaves it open."""
     value_of = entity_set.value
-    keys = [key.name for key in entity_set.type.keys]
-    if len(rows) > 1:
-        rows.sort(key=lambda row: [_sortable(value_of(row, name)) for name in keys])
-        for name, descending in reversed(asked.order):
-            rows.sort(key=lambda row, name=name: _sortable(value_of(row, name)), reverse=descending)  # type: ignore[misc]
+    named = {name for name, _ in order}
+    criteria = [*order, *((key.name, False) for key in entity_set.type.keys if key.name not in named)]
+    directions = {descending for _, descending in criteria}
+    if len(directions) == 1:
+        names = [name for name, _ in criteria]
+        return sorted(rows, key=lambda row: [_sortable(value_of(row, n)) for n in names], reverse=directions.pop())
+    for name, descending in reversed(criteria):
+        rows = sorted(rows, key=lambda row: _sortable(value_of(row, name)), reverse=descending)
     return rows
 
 
@@ -220,13 +229,17 @@ def _sortable(value: Value) -> tuple[bool, Any]:
     return (value is not None, "" if value is None else comparable(value))
 
 
-def _page(service: Service, entity_set: EntitySet, rows: list[Any], asked: Query, call: Call) -> Answer:
-    total = len(rows)
-    token = call.options.get("$skiptoken", "0")
-    if not token.isdigit():
+def _page(service: Service, target: Target, asked: Query, call: Call) -> Answer:
+    entity_set = target.entity_set
+    key, _, position = call.options.get("$skiptoken", "").rpartition("~")
+    if "$skiptoken" in call.options and not (key and position.isdigit()):
         raise SapError(400, "/IWCOR/CX_OD_BAD_REQUEST", "Invalid $skiptoken")
+    rows = service.pages.resume(key) if key else None
+    if rows is None:
+        rows = _select_rows(entity_set, target.navigated, asked)
+    total = len(rows)
     wanted = rows[asked.skip :] if asked.top is None else rows[asked.skip : asked.skip + asked.top]
-    start = int(token)
+    start = int(position or 0)
     page = wanted[start : start + entity_set.page_rows]
     content: dict[str, object] = {
         "results": [_entity(service, entity_set, row, call.base_url, asked.select, asked.expand) for row in page]
@@ -234,7 +247,9 @@ def _page(service: Service, entity_set: EntitySet, rows: list[Any], asked: Query
     if asked.inline_count:
         content["__count"] = str(total)
     if start + len(page) < len(wanted):
-        onward = {**call.options, "$skiptoken": str(start + len(page))}
+        key = key or secrets.token_hex(8)
+        service.pages.keep(key, rows)
+        onward = {**call.options, "$skiptoken": f"{key}~{start + len(page)}"}
         content["__next"] = f"{call.base_url}/{call.path.strip('/')}?{urlencode(onward, quote_via=quote)}"
     return _json(200, content)
 

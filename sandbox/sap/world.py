@@ -78,6 +78,7 @@ class World:
         )
         self.billing_documents: Table[str, dict[str, Any]] = state.table({"order": lambda b: b["_order"]})
         self.periods: Table[tuple[str, str], bool] = state.table()
+        self.announced: Table[tuple[str, str], bool] = state.table()
         self._numbers: dict[str, int] = {}
         self._stamp = datetime.min.replace(tzinfo=UTC)
 

@@ -256,12 +256,15 @@ def _price_rows(number: str, order: Order, item: OrderItem) -> list[Row]:
         "PriceConditionDeterminationDte": order.day, "TransactionCurrency": order.currency,
     }  # fmt: skip
     price: Row = {
-        "PricingProcedureStep": "10", "ConditionType": item.priced.manual or "PPR0", "ConditionCalculationType": "C", "ConditionClass": "B",
+        "PricingProcedureStep": "10", "ConditionType": item.priced.manual or "PPR0", "ConditionCalculationType": "C",
+        "ConditionClass": "B",
         "ConditionBaseValue": item.quantity, "ConditionRateValue": item.priced.rate,
         "ConditionCurrency": condition.currency if condition else order.currency,
         "ConditionQuantity": Decimal(condition.per if condition else 1),
-        "ConditionQuantityUnit": condition.unit if condition else item.unit, "ConditionIsManuallyChanged": condition is None,
-        "ConditionRecord": condition.record if condition else "", "ConditionSequentialNumber": "01", "ConditionAmount": item.priced.net,
+        "ConditionQuantityUnit": condition.unit if condition else item.unit,
+        "ConditionIsManuallyChanged": condition is None,
+        "ConditionRecord": condition.record if condition else "", "ConditionSequentialNumber": "01",
+        "ConditionAmount": item.priced.net,
     }  # fmt: skip
     tax: Row = {
         "PricingProcedureStep": "820", "ConditionType": "TTX1", "ConditionCalculationType": "A", "ConditionClass": "D",
