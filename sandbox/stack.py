@@ -56,12 +56,12 @@ class StackFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What one run of the stack keeps to itself."""
+    """What one run of the stack keeps to itself; hexadecimal, so that none looks like an option to a command line."""
 
-    default_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    master_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    sap_password: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    default_key: str = field(default_factory=lambda: secrets.token_hex(32))
+    master_key: str = field(default_factory=lambda: secrets.token_hex(32))
+    token: str = field(default_factory=lambda: secrets.token_hex(32))
+    sap_password: str = field(default_factory=lambda: secrets.token_hex(24))
     storage_key: str = field(default_factory=lambda: base64.b64encode(secrets.token_bytes(64)).decode())
 
 
@@ -209,19 +209,17 @@ class Stack:
                 group.create_task(self._start_one(self._azurite()))
                 for name in self._names:
                     group.create_task(self._start_one(self._simulator(name)))
-                group.create_task(self._start_broker_and_workers())
+                broker = group.create_task(self._start_broker())
+                for number in range(self._workers):
+                    group.create_task(self._start_worker(number, broker))
         except* StartFailed as failed:
             raise StackFailed("\n".join(str(fault) for fault in failed.exceptions)) from None
         self._is_up = True
         self._write()
 
-    async def _start_broker_and_workers(self) -> None:
-        """The workers come after the broker only so that their first attach finds it."""
+    async def _start_broker(self) -> None:
         ports = ("--port", str(self._ports.broker), "--control-port", str(self._ports.broker_control))
         await self._start_one(self._python("broker", "sandbox.broker", *ports))
-        async with asyncio.TaskGroup() as group:
-            for number in range(self._workers):
-                group.create_task(self._start_worker(number))
 
     async def _start_one(self, command: Command) -> None:
         child = await start(command)
@@ -229,7 +227,9 @@ class Stack:
         await child.ready()
         self._watch(self._watch_one(child))
 
-    async def _start_worker(self, number: int) -> None:
+    async def _start_worker(self, number: int, broker: asyncio.Task[None]) -> None:
+        """Workers come after the broker, so that their first attach finds it."""
+        await asyncio.wait((broker,))
         child = await start(self._worker(number))
         self._children.setdefault("functions", []).append(child)
         await child.ready()
