@@ -192,6 +192,7 @@ class Stack:
         self._logs.mkdir(parents=True, exist_ok=True)
         for old in self._logs.glob("*.log"):
             old.unlink()
+        self._out.unlink(missing_ok=True)
         self._data = Path(tempfile.mkdtemp(prefix="concord-azurite-"))
         for number in range(self._workers):
             listen = bound_socket(_FUNCTIONS_PORT + number)

@@ -25,6 +25,7 @@ type Admin = Callable[[web.BaseRequest, str], Awaitable[web.Response]]
 
 _IDENTITY_PATH: Final = "/__identity/token"
 _SIGN_IN_PATH: Final = "/.auth/login/dev"
+_ANSWER_SECONDS_MAX: Final = 230.0
 _TOKEN_SECONDS: Final = 3600
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 _NO_METADATA: Final[Mapping[str, TypedData]] = {}
@@ -127,7 +128,11 @@ class Front:
             body=TypedData(bytes=body) if body else TypedData(),
         )
         trace = trace_of(headers.get("traceparent"), headers.get("tracestate"))
-        invoked = await self._invoker.invoke(route.function, TypedData(http=data), _NO_METADATA, trace)
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+                invoked = await self._invoker.invoke(route.function, TypedData(http=data), _NO_METADATA, trace)
+        except TimeoutError:
+            return web.Response(status=504)  # the function runs on, as behind Azure's load balancer
         if invoked.failure is not None or invoked.value is None:
             return web.Response(status=500)
         return _answer(invoked.value)
@@ -177,6 +182,9 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
         return b""
     if length > bytes_max:
         raise BodyTooLarge
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
     return await request.content.readexactly(length)
 
 

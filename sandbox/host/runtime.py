@@ -106,7 +106,7 @@ class Invoker:
         self, function: Function, data: TypedData, metadata: Mapping[str, TypedData], trace: Trace
     ) -> Invoked:
         """Run one function to its end. Whatever it raises is the answer's `failure`, never an exception here."""
-        task = asyncio.create_task(self._bounded(function, data, metadata, trace), context=contextvars.Context())
+        task = asyncio.create_task(self._run(function, data, metadata, trace), context=contextvars.Context())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
@@ -115,9 +115,7 @@ class Invoker:
             if not task.cancelled():
                 raise  # the caller is being cancelled; the invocation goes on
             invoked = Invoked(failure="CancelledError: the function cancelled itself")
-        if invoked.failure is not None:
-            told = f"function {function.name} failed: {invoked.failure}\n{invoked.traceback}"
-            print(told, file=sys.stderr, flush=True)
+            _tell(function, invoked)
         return invoked
 
     async def drained(self, timeout_seconds: float) -> bool:
@@ -126,6 +124,14 @@ class Invoker:
             return True
         _, unfinished = await asyncio.wait(self._running, timeout=timeout_seconds)
         return not unfinished
+
+    async def _run(
+        self, function: Function, data: TypedData, metadata: Mapping[str, TypedData], trace: Trace
+    ) -> Invoked:
+        invoked = await self._bounded(function, data, metadata, trace)
+        if invoked.failure is not None:
+            _tell(function, invoked)
+        return invoked
 
     async def _bounded(
         self, function: Function, data: TypedData, metadata: Mapping[str, TypedData], trace: Trace
@@ -156,6 +162,10 @@ class Invoker:
             told = answer.result.exception
             return Invoked(failure=told.message, traceback=told.stack_trace)
         return Invoked(answer.return_value)
+
+
+def _tell(function: Function, invoked: Invoked) -> None:
+    print(f"function {function.name} failed: {invoked.failure}\n{invoked.traceback}", file=sys.stderr, flush=True)
 
 
 def _function(metadata: Any) -> Function:

@@ -53,15 +53,32 @@ async def serve(options: Options) -> int:
         _set_up_logging(settings.log_level)
         functions = [function for function in await index(options.app) if not is_disabled(function.name)]
         worker = _Worker(options, settings, functions, stop)
-        await worker.start()
+        await _started_or_stopped(worker, stop)
     except (AppNotIndexed, SettingsRefused, BusRefused) as fault:
         print(f"the functions host cannot serve {options.app}: {fault}", file=sys.stderr, flush=True)
         return 1
     if not stop.asked.is_set():
         print(f"ready {url}", flush=True)
     await stop.asked.wait()
-    await worker.drain()
+    finished = await worker.drain()
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # an app has no hook to close its sessions in
+    if not finished:
+        print("the drain took too long: what is still at work is given up", file=sys.stderr, flush=True)
+        os._exit(stop.exit_code)  # a function that blocks a thread would hold up the exit
     return stop.exit_code
+
+
+async def _started_or_stopped(worker: "_Worker", stop: "_Stop") -> None:
+    """Start, unless the stop comes first. Raises BusRefused."""
+    starting = asyncio.create_task(worker.start())
+    stopping = asyncio.create_task(stop.asked.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if starting.done():
+        starting.result()
+    else:
+        starting.cancel()
+        await asyncio.wait((starting,))
 
 
 class _Stop:
@@ -113,8 +130,8 @@ class _Worker:
             self._schedules = [asyncio.create_task(timer.keep_schedule()) for timer in self._timers]
         self._is_ready = True
 
-    async def drain(self) -> None:
-        """Take nothing new, finish what is at work within the drain time, close."""
+    async def drain(self) -> bool:
+        """Take nothing new, finish what is at work within the drain time, close; False when it was not finished."""
         self._is_ready = False
         limit = self._options.drain_seconds
         deadline = time.monotonic() + limit
@@ -123,8 +140,9 @@ class _Worker:
         for site in tuple(self._runner.sites):
             await site.stop()
         await asyncio.gather(*(listener.stop(limit) for listener in self._listeners), self._invoker.drained(limit))
-        await self._invoker.drained(max(0.0, deadline - time.monotonic()))
+        finished = await self._invoker.drained(max(0.0, deadline - time.monotonic()))
         await self._runner.cleanup()
+        return finished
 
 
 def _listeners_of(functions: Sequence[Function], settings: BusSettings, invoker: Invoker) -> "tuple[Listener, ...]":
