@@ -442,12 +442,16 @@ def main() -> int:
     up.add_argument("--overlay", type=Path, help="policy values laid over the shipped ones")
     up.add_argument("--out", type=Path, default=ROOT / "out" / "stack.json")
     up.add_argument("--app", type=Path, default=ROOT, help="folder of function_app.py")
+    up.add_argument("--simulators", nargs="*", choices=SIMULATORS, default=list(SIMULATORS), help="which to start")
     given = parser.parse_args()
     if given.workers < 1:
         parser.error("at least one worker")
     if given.overlay is not None and not given.overlay.is_file():
         parser.error(f"there is no file {given.overlay}")
-    return asyncio.run(_up(Stack(workers=given.workers, overlay=given.overlay, out=given.out, app=given.app)))
+    stack = Stack(
+        workers=given.workers, overlay=given.overlay, out=given.out, app=given.app, simulators=given.simulators
+    )
+    return asyncio.run(_up(stack))
 
 
 if __name__ == "__main__":
