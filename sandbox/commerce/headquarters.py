@@ -1,7 +1,7 @@
 """Retail Server reads and headquarters' OData: orders as headers and lines, customers, prices."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final
@@ -80,7 +80,7 @@ class Headquarters:
 
     def _answering(
         self, serve: Callable[[web.Request], web.Response] | Callable[[web.Request, object], web.Response]
-    ) -> Callable[[web.Request], object]:
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(request: web.Request) -> web.Response:
             if (refusal := refused(request, self._secret, own_url(request))) is not None:
                 return refusal

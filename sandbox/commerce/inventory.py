@@ -1,7 +1,7 @@
 """Inventory Visibility: absolute figures and deltas in, reservations, and one answer to what is available."""
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -65,7 +65,9 @@ class InventoryVisibility:
         token = sign(self._secret or "none", INVENTORY, "concord", lifetime_seconds=_TOKEN_SECONDS)
         return exact_json.response({"access_token": token, "token_type": "bearer", "expires_in": _TOKEN_SECONDS})
 
-    def _answering(self, serve: Callable[[web.Request, Any], web.Response]) -> Callable[[web.Request], object]:
+    def _answering(
+        self, serve: Callable[[web.Request, Any], web.Response]
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(request: web.Request) -> web.Response:
             if (refusal := refused(request, self._secret, INVENTORY)) is not None:
                 return refusal

@@ -9,6 +9,8 @@ from typing import Any
 from sandbox.kit.entities import legal_entities
 from sandbox.kit.state import State, Table
 
+NEVER = datetime.min.replace(tzinfo=UTC)
+
 type JsonObject = dict[str, Any]
 type Place = tuple[str, str, str, str]
 """Organization, product, site, location."""
@@ -49,8 +51,8 @@ class OnHand:
 
     place: Place
     quantities: Mapping[str, Mapping[str, Decimal]] = field(default_factory=dict)
-    set_at: datetime = datetime.min.replace(tzinfo=UTC)
-    changed_at: datetime = datetime.min.replace(tzinfo=UTC)
+    set_at: datetime = NEVER
+    changed_at: datetime = NEVER
 
     def measure(self, source: str, name: str) -> Decimal:
         return self.quantities.get(source, {}).get(name, Decimal(0))
