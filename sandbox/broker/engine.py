@@ -26,7 +26,6 @@ from sandbox.broker.errors import (
     HANDLE_IN_USE,
     MESSAGE_SIZE_EXCEEDED,
     NOT_ALLOWED,
-    TRANSFER_LIMIT_EXCEEDED,
     UNATTACHED_HANDLE,
     BrokerError,
 )
@@ -165,8 +164,6 @@ class IncomingLink:
         if self._delivery is None:
             if delivery_id is None:
                 raise _ProtocolError(NOT_ALLOWED, "the first transfer of a delivery has no delivery-id")
-            if self._credit <= 0:
-                raise _ProtocolError(TRANSFER_LIMIT_EXCEEDED, f"link {self.attach.name} has no credit")
             self._delivery = (delivery_id, message_format or 0, bool(settled))
         elif settled:
             self._delivery = (self._delivery[0], self._delivery[1], True)
@@ -684,12 +681,16 @@ class Connection(asyncio.Protocol):
         if self._state == "open":
             if code != _OPEN:
                 raise _ProtocolError(NOT_ALLOWED, "the first frame has to be open")
-            self._on_open(codec.decode(body, 3)[0])
+            fields, _ = codec.decode(body, 3)
+            _check_fields(code, fields)
+            self._on_open(fields)
             return
         if self._state != "opened":
             raise _ProtocolError(NOT_ALLOWED, f"frame 0x{code:02x} before the connection is open")
         if code == _BEGIN:
-            self._on_begin(channel, codec.decode(body, 3)[0])
+            fields, _ = codec.decode(body, 3)
+            _check_fields(code, fields)
+            self._on_begin(channel, fields)
         elif code == _CLOSE:
             self._state = "closed"
             self._end_sessions(orderly=True)
@@ -710,6 +711,7 @@ class Connection(asyncio.Protocol):
             session.on_attach(body[3:])
             return
         fields, position = codec.decode(body, 3)
+        _check_fields(code, fields)
         if code == _TRANSFER:
             session.on_transfer(fields, body[position:])
         elif code == _DISPOSITION:
@@ -724,7 +726,7 @@ class Connection(asyncio.Protocol):
             session.end(orderly=True)
             self.write_frame(channel, codec.encode_described(_END, b"\x45"))
         else:
-            raise _ProtocolError(NOT_ALLOWED, f"unknown performative 0x{code:02x}")
+            raise _ProtocolError(NOT_ALLOWED, f"performative 0x{code:02x} is out of turn")
 
     def _on_sasl(self, code: int) -> None:
         if self._state != "sasl" or code != _SASL_INIT:
@@ -780,6 +782,35 @@ class Connection(asyncio.Protocol):
         )
 
 
+# What each field of a performative holds, as far as it is read here, and how many of them cannot be left out.
+_FIELDS: Final[dict[int, tuple[int, tuple[type, ...]]]] = {
+    _OPEN: (1, (str, str, int, int, int)),
+    _BEGIN: (4, (int, int, int, int, int)),
+    _ATTACH: (3, (str, int, bool, int, int)),
+    _FLOW: (4, (int, int, int, int, int, int, int, int, bool, bool)),
+    _TRANSFER: (1, (int, int, bytes, int, bool, bool, int, object, bool, bool, bool)),
+    _DISPOSITION: (2, (bool, int, int, bool)),
+    _DETACH: (1, (int, bool)),
+    _END: (0, ()),
+}
+_MAY_BE_NULL: Final = {(_BEGIN, 0), (_FLOW, 0)}
+
+
+def _check_fields(code: int, fields: Any) -> None:
+    """Raise where a performative is not a list of fields of their types."""
+    if not isinstance(fields, list) or code not in _FIELDS:
+        raise _ProtocolError(NOT_ALLOWED, f"unknown performative 0x{code:02x}")
+    mandatory, types = _FIELDS[code]
+    if len(fields) < mandatory:
+        raise _ProtocolError(DECODE_ERROR, f"performative 0x{code:02x} lacks fields")
+    for index, (value, kind) in enumerate(zip(fields, types, strict=False)):
+        if value is None:
+            if index < mandatory and (code, index) not in _MAY_BE_NULL:
+                raise _ProtocolError(DECODE_ERROR, f"field {index} of performative 0x{code:02x} is missing")
+        elif not isinstance(value, kind):
+            raise _ProtocolError(DECODE_ERROR, f"field {index} of performative 0x{code:02x} is no {kind.__name__}")
+
+
 def rejected(error: BrokerError) -> bytes:
     """The encoded rejected state that carries an error."""
     return codec.encode_described(0x25, codec.encode_list([_error(error.condition, error.description)]))
@@ -819,6 +850,10 @@ def _parse_attach(encoded: bytes) -> Attach:
     fields = codec.split_list(encoded)
     fields += [b"\x40"] * (14 - len(fields))
     decoded: Callable[[int], Any] = lambda index: codec.decode(fields[index])[0]  # noqa: E731
+    _check_fields(_ATTACH, [decoded(index) for index in range(5)])
+    properties = decoded(13)
+    if not isinstance(properties, dict | None):
+        raise _ProtocolError(DECODE_ERROR, "the properties of a link are a map")
     return Attach(
         name=decoded(0),
         handle=decoded(1),
@@ -829,7 +864,7 @@ def _parse_attach(encoded: bytes) -> Attach:
         target=fields[6],
         source_fields=_terminus(fields[5]),
         target_fields=_terminus(fields[6]),
-        properties=decoded(13) or {},
+        properties=properties or {},
     )
 
 

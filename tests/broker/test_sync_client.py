@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from azure.servicebus import (
     NEXT_AVAILABLE_SESSION,
-    AutoLockRenewer,
     ServiceBusClient,
     ServiceBusMessage,
     ServiceBusReceivedMessage,
@@ -53,21 +52,19 @@ def test_a_queue_serves_the_sync_client(sync_client: ServiceBusClient, broker: R
         dead.complete_message(message)
 
 
-def test_a_session_serves_the_sync_client_and_its_lock_is_renewed_for_it(sync_client: ServiceBusClient) -> None:
-    with (
-        AutoLockRenewer(max_lock_renewal_duration=10) as renewer,
-        sync_client.get_queue_sender("renewed-talks") as sender,
-    ):
+def test_a_session_serves_the_sync_client_and_outlives_its_lock_when_renewed(sync_client: ServiceBusClient) -> None:
+    with sync_client.get_queue_sender("renewed-talks") as sender:
         sender.send_messages([ServiceBusMessage(f"{n}", session_id="s") for n in range(2)])
         with sync_client.get_queue_receiver(
-            "renewed-talks", session_id=NEXT_AVAILABLE_SESSION, max_wait_time=5, auto_lock_renewer=renewer
+            "renewed-talks", session_id=NEXT_AVAILABLE_SESSION, max_wait_time=5
         ) as receiver:
             first, second = _take(receiver, 2)
             receiver.complete_message(first)
             granted_until = receiver.session.locked_until_utc
             assert granted_until is not None
             receiver.session.set_state("halfway")
-            while datetime.now(UTC) < granted_until:  # the lock of 1.5 s outlives itself only if it is renewed
+            while datetime.now(UTC) < granted_until:
+                assert receiver.session.renew_lock() >= granted_until
                 assert receiver.receive_messages(1, max_wait_time=0.1) == []
             receiver.complete_message(second)
             assert receiver.session.get_state() == b"halfway"
