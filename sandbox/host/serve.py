@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sandbox.host.bus import Listener
 
 RESTART_EXIT_CODE: Final = 75
+_LAST_ANSWERS_SECONDS: Final = 0.2  # after the drain, to write the answers of what has finished
 _QUIET_LOGGERS: Final = ("azure", "azure.functions", "aiohttp.access", "asyncio")
 
 
@@ -112,7 +113,9 @@ class _Worker:
         )
         identity = Identity(options.token_secret, options.identity_header)
         front = Front(settings, routes, options.keys, identity, self._invoker, self._admin.handle)
-        self._runner = web.ServerRunner(web.Server(front.handle, access_log=None, keepalive_timeout=600))
+        self._runner = web.ServerRunner(
+            web.Server(front.handle, access_log=None, keepalive_timeout=600), shutdown_timeout=_LAST_ANSWERS_SECONDS
+        )
         self._schedules: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

@@ -12,7 +12,6 @@ import msgspec
 _DURATION: Final = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,7}))?")
 _SETTING: Final = re.compile(r"%([^%]+)%")
 _OVERRIDE: Final = "AzureFunctionsJobHost__"
-_JSON_WORD: Final = re.compile(r"-?\d+|true|false")
 _LEVELS: Final = {
     "trace": "DEBUG",
     "debug": "DEBUG",
@@ -92,7 +91,9 @@ def read_settings(app_directory: Path, environment: Mapping[str, str] = os.envir
     try:
         content = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         _override(content, environment)
-        stated = msgspec.convert(content, type=_HostJson)
+        stated = msgspec.convert(
+            content, type=_HostJson, strict=False
+        )  # settings are texts, also those that are numbers
     except FileNotFoundError:
         raise SettingsRefused(f"there is no host.json in {app_directory}") from None
     except (msgspec.DecodeError, msgspec.ValidationError) as fault:
@@ -179,7 +180,7 @@ def _override(content: dict[str, Any], environment: Mapping[str, str]) -> None:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
                 raise SettingsRefused(f"{setting}: host.json has no section {section!r}")
-        place[name] = text if ":" in text or not _JSON_WORD.fullmatch(text) else msgspec.json.decode(text)
+        place[name] = text
 
 
 def _limit(field: str, value: int) -> int | None:

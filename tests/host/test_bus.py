@@ -211,3 +211,14 @@ def test_a_queue_that_does_not_exist_is_named_at_start(broker: Broker) -> None:
     )
     assert ended.returncode == 1
     assert "function plain: no_such_queue" in ended.stderr
+
+
+def test_a_stop_while_the_broker_is_out_of_reach_is_obeyed_at_once() -> None:
+    nobody = Broker(free_port(0), free_port(0))
+    with subprocess.Popen(
+        command(HERE / "bus_app"), stderr=subprocess.PIPE, text=True, env=environment(nobody.settings), cwd=ROOT
+    ) as process:
+        assert process.stderr is not None
+        assert "Connect" in process.stderr.readline()
+        process.terminate()
+        assert process.wait(5) == 0

@@ -68,3 +68,28 @@ def test_a_port_that_is_taken_is_named(sample_worker: Worker) -> None:
     ended = subprocess.run(line, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=20, check=False)
     assert ended.returncode != 0
     assert f"port {port} of 127.0.0.1 cannot be had" in ended.stderr
+
+
+async def test_a_drain_gives_up_what_takes_too_long_and_says_so() -> None:
+    unlimited = {"AzureFunctionsJobHost__functionTimeout": "-1"}
+    with running_worker(HERE / "sample_app", unlimited, ["--drain-seconds", "0.1"]) as worker:
+        async with aiohttp.ClientSession() as session:
+            held = asyncio.create_task(Client(session, worker.url).get("/api/held?seconds=60"))
+            await asyncio.to_thread(worker.read_until, "held has begun")
+            code, errors = await asyncio.to_thread(worker.stop)
+            with pytest.raises(aiohttp.ClientError):
+                await held
+    assert code == 0
+    assert "the drain took too long" in errors
+
+
+async def test_requests_beyond_the_outstanding_limit_are_turned_away() -> None:
+    limit = {"AzureFunctionsJobHost__extensions__http__maxOutstandingRequests": "1"}
+    with running_worker(HERE / "sample_app", limit) as worker:
+        async with aiohttp.ClientSession() as session:
+            client = Client(session, worker.url)
+            held = asyncio.create_task(client.get("/api/held"))
+            await asyncio.to_thread(worker.read_until, "held has begun")
+            assert (await client.get("/api/echo/x")).status == 429
+            assert (await held).status == 200
+            assert (await client.get("/api/echo/x")).status == 200

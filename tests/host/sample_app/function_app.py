@@ -99,7 +99,7 @@ async def failing(req: func.HttpRequest) -> func.HttpResponse:
 async def held(req: func.HttpRequest) -> func.HttpResponse:
     """Says that it has begun, then takes a while: in flight during a drain."""
     print("held has begun", flush=True)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(float(req.params.get("seconds", "0.5")))
     return _answer({"finished": True})
 
 
