@@ -37,7 +37,7 @@ DOCUMENT: dict[str, Any] = {
                     _queue("once", RequiresDuplicateDetection=True),
                     _queue("talks", RequiresSession=True),
                     _queue("brief-talks", RequiresSession=True, LockDuration="PT0.4S"),
-                    _queue("renewed-talks", RequiresSession=True, LockDuration="PT2.5S"),
+                    _queue("renewed-talks", RequiresSession=True, LockDuration="PT2S"),
                     _queue("large", MaxMessageSizeInKilobytes=1024),
                 ],
                 "Topics": [

@@ -319,12 +319,3 @@ async def test_what_was_prefetched_and_not_read_is_free_again_when_the_receiver_
         receiver = client.get_queue_receiver("work")
         async with _open(receiver):
             assert {message.delivery_count for message in await _take(receiver, 4)} == {0}
-
-
-async def test_duplicates_are_accepted_and_dropped(client: ServiceBusClient, broker: RunningBroker) -> None:
-    sender = client.get_queue_sender("once")
-    async with _open(sender):
-        for _ in range(3):
-            await sender.send_messages(ServiceBusMessage("a", message_id="same"))
-        await sender.send_messages([ServiceBusMessage("b", message_id=name) for name in ("same", "other", "other")])
-        assert broker.entity("once")["active"] == 2

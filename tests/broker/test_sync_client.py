@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from azure.servicebus import (
     NEXT_AVAILABLE_SESSION,
     ServiceBusClient,
@@ -11,7 +10,6 @@ from azure.servicebus import (
     ServiceBusReceiver,
     ServiceBusSubQueue,
 )
-from azure.servicebus.exceptions import MessagingEntityNotFoundError
 
 from tests.broker.conftest import RunningBroker
 
@@ -68,8 +66,3 @@ def test_a_session_serves_the_sync_client_and_outlives_its_lock_when_renewed(syn
                 assert receiver.receive_messages(1, max_wait_time=0.1) == []
             receiver.complete_message(second)
             assert receiver.session.get_state() == b"halfway"
-
-
-def test_an_absent_entity_is_not_found(sync_client: ServiceBusClient) -> None:
-    with pytest.raises(MessagingEntityNotFoundError), sync_client.get_topic_sender("nowhere"):
-        pass

@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.broker import codec
 from sandbox.broker.codec import Described, Symbol, ULong
-from sandbox.broker.message import parse_content
+from sandbox.broker.message import BATCH_FORMAT, parse_content
 from tests.broker.by_hand import body, encoded
 from tests.broker.conftest import RunningBroker
 from tests.broker.wire import ATTACH, CLOSE, DETACH, DISPOSITION, EMPTY, END, FLOW, TRANSFER, connect
@@ -179,6 +179,18 @@ async def test_one_disposition_can_settle_many(broker: RunningBroker) -> None:
         wire.send(DISPOSITION, True, ids[0], ids[-1], False, _ACCEPTED)
         assert {(await wire.until(DISPOSITION)).field(1) for _ in range(3)} == set(ids)
         assert broker.entity("work")["active"] == 0
+
+
+async def test_duplicates_are_accepted_and_dropped_alone_and_in_batches(broker: RunningBroker) -> None:
+    async with connect(broker.port) as wire:
+        await wire.attach_sender(0, "once")
+        for n in range(3):
+            assert (await wire.put(0, n, "a", message_id="same")).descriptor == 0x24
+        inner = [encoded("b", message_id=name) for name in ("same", "other", "other")]
+        batch = b"".join(codec.encode_described(0x75, codec.encode(message)) for message in inner)
+        wire.send(TRANSFER, 0, 3, b"t", BATCH_FORMAT, False, False, payload=batch)
+        assert (await wire.until(DISPOSITION)).field(4).descriptor == 0x24
+        assert broker.entity("once")["active"] == 2
 
 
 async def test_no_link_without_a_token(broker: RunningBroker) -> None:
