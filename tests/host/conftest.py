@@ -130,8 +130,9 @@ class Answer:
 
 @pytest.fixture(scope="session")
 def sample_worker() -> Iterator[Worker]:
-    """The sample app, behind a small limit for bodies."""
-    with running_worker(HERE / "sample_app", {"FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "1000"}) as worker:
+    """The sample app, behind a small limit for bodies, with one function switched off."""
+    settings = {"FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "1000", "AzureWebJobs.switched_off.Disabled": "true"}
+    with running_worker(HERE / "sample_app", settings) as worker:
         yield worker
 
 

@@ -84,6 +84,10 @@ async def test_a_wrong_method_is_not_found(client: Client) -> None:
     assert (await client.get("/echo/x")).status == 404
 
 
+async def test_a_function_that_its_setting_disables_is_not_found(client: Client) -> None:
+    assert (await client.get("/api/switched-off", {"x-functions-key": "the-master-key"})).status == 404
+
+
 async def test_another_function_takes_another_method_of_the_same_route(client: Client) -> None:
     answer = await client.call("OPTIONS", "/api/echo/x")
     assert answer.status == 200

@@ -9,7 +9,7 @@ from sandbox.host.bus import Listener
 from sandbox.host.runtime import Function, Invoker
 from sandbox.host.settings import SettingsRefused, read_settings
 from sandbox.host.timers import Timer
-from tests.host.conftest import READY_SECONDS, ROOT, WriteApp, command, environment, running_worker
+from tests.host.conftest import READY_SECONDS, ROOT, WriteApp, command, environment
 
 GOOD = """
 import azure.functions as func
@@ -65,12 +65,3 @@ def test_a_message_function_whose_connection_is_not_set_is_named(tmp_path: Path)
     settings = read_settings(tmp_path, {})
     with pytest.raises(SettingsRefused, match="function receive: the connection 'NoBus'"):
         Listener(Function("receive", "1", trigger), settings.bus, Invoker(None))
-
-
-def test_a_function_that_is_disabled_by_its_setting_is_not_served(write_app: WriteApp) -> None:
-    with running_worker(write_app(GOOD), {"AzureWebJobs.hello.Disabled": "true"}) as worker:
-        import urllib.error
-        import urllib.request
-
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(worker.url + "/api/hello")

@@ -67,6 +67,12 @@ async def other_guarded(req: func.HttpRequest) -> func.HttpResponse:
     return _answer({"open": True})
 
 
+@app.function_name("switched_off")
+@app.route(route="switched-off", auth_level=func.AuthLevel.ANONYMOUS)
+async def switched_off(req: func.HttpRequest) -> func.HttpResponse:
+    return _answer({"open": True})
+
+
 @app.function_name("admin_only")
 @app.route(route="admin-only", auth_level=func.AuthLevel.ADMIN)
 async def admin_only(req: func.HttpRequest) -> func.HttpResponse:
