@@ -1,6 +1,6 @@
 """Run the broker: `python -m sandbox.broker --port 5679 --config sandbox/broker/Config.json [--control-port 5680]`.
 
-Prints `ready sb://127.0.0.1:PORT` when it serves (port 0 takes a free one), and before it `control
+Prints `ready sb://127.0.0.1:PORT` when it serves (port 0 takes a free one), and after it `control
 http://127.0.0.1:PORT` when a control port is asked for; see `sandbox.broker.server` for what that answers. SIGTERM or
 Ctrl-C closes every connection and exits 0; a configuration that cannot be used, or a port that is taken, exits 2.
 """
@@ -44,9 +44,9 @@ async def _serve(topology: Topology, port: int, control_port: int | None) -> Non
         loop.add_signal_handler(number, stop.set)
     broker = Broker(topology)
     await broker.start(port, control_port)
+    print(f"ready sb://127.0.0.1:{broker.port}", flush=True)
     if broker.control_port is not None:
         print(f"control http://127.0.0.1:{broker.control_port}", flush=True)
-    print(f"ready sb://127.0.0.1:{broker.port}", flush=True)
     await stop.wait()
     await broker.close()
 

@@ -40,8 +40,8 @@ def _line(process: subprocess.Popen[bytes]) -> str:
 
 def test_it_says_when_it_is_ready_shows_its_state_and_ends_cleanly() -> None:
     with _process("--port", "0", "--control-port", "0") as process:
-        control = _line(process).removeprefix("control ")
         assert _line(process).startswith("ready sb://127.0.0.1:")
+        control = _line(process).removeprefix("control ")
         with urllib.request.urlopen(f"{control}/state", timeout=5) as response:
             state = json.load(response)
         assert state["quiet"] is True

@@ -35,6 +35,24 @@ async def test_a_message_is_split_into_frames_the_client_can_take_and_joined_fro
         assert parse_content(joined).bare == parse_content(message).bare
 
 
+async def test_a_message_larger_than_the_window_waits_for_it_in_the_middle(broker: RunningBroker) -> None:
+    async with connect(broker.port, frame_bytes_max=512, window=3) as wire:
+        await wire.attach_sender(0, "work")
+        await wire.put(0, 0, "x" * 3000)
+        await wire.put(0, 1, "after it")
+        await wire.attach_receiver(1, "work")
+        wire.credit(1, 2, seen=1, window=3, echo=True)
+        first = [await wire.frame() for _ in range(4)]
+        assert [frame.code for frame in first] == [TRANSFER] * 3 + [FLOW]
+        wire.send(FLOW, 4, 100, 0, 100)
+        rest = [await wire.until(TRANSFER)]
+        while rest[-1].field(5):
+            rest.append(await wire.until(TRANSFER))
+        whole = b"".join(frame.payload for frame in [*first[:3], *rest])
+        assert whole.count(b"x") >= 3000
+        assert body(parse_content((await wire.until(TRANSFER)).payload)) == "after it"
+
+
 async def test_an_aborted_message_never_was(broker: RunningBroker) -> None:
     async with connect(broker.port) as wire:
         await wire.attach_sender(0, "work")
