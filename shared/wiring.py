@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shared.clients.sap_stock import SapStock
     from shared.messaging import Bodies, BusPort
     from shared.stores.cases import Cases
-    from shared.stores.credit_book import CreditBook
+    from shared.stores.credit_book import CheckDesk, CreditBook
     from shared.stores.parking import ParkedIndex
     from shared.stores.records import Records
     from shared.stores.table import Table
@@ -57,6 +57,7 @@ class Hub:
     bodies: Bodies
     bus: BusPort
     credit_book: CreditBook
+    credit_desk: CheckDesk
     sap_credit: SapCredit
     sap_ledger: SapLedger
     sap_stock: SapStock
@@ -96,6 +97,7 @@ async def build_hub(
     """Connect everything. Tests give their own tables, bus and bodies, and the addresses of simulators."""
     from shared.authority.policy import load_policy
     from shared.stores.cases import Cases
+    from shared.stores.credit_book import CheckDesk, CreditBook
     from shared.stores.parking import ParkedIndex
     from shared.stores.records import Records
 
@@ -106,6 +108,9 @@ async def build_hub(
     kept = bodies or _blob_bodies(settings, closing)
     sent = bus or _service_bus(settings, kept, counters, closing)
     clients = _clients(settings, policy, counters, closing)
+    book = CreditBook(
+        by_name("credit"), by_name("requests"), policy.credit, clock=clock, counters=counters, digest=policy.digest
+    )
     return Hub(
         settings=settings,
         policy=policy,
@@ -116,7 +121,8 @@ async def build_hub(
         parked=ParkedIndex(by_name("parked")),
         bodies=kept,
         bus=sent,
-        credit_book=_credit_book(by_name, policy, counters, clock),
+        credit_book=book,
+        credit_desk=CheckDesk(book, clients["sap_credit"]),
         closing=closing,
         **clients,
     )
@@ -184,12 +190,6 @@ def _credential(settings: Settings, closing: AsyncExitStack) -> Any:
     )
     closing.push_async_callback(credential.close)
     return credential
-
-
-def _credit_book(tables: Callable[[str], Table], policy: Policy, counters: Counters, clock: Clock) -> CreditBook:
-    from shared.stores.credit_book import CreditBook
-
-    return CreditBook(tables("credit"), tables("requests"), policy.credit, clock=clock, counters=counters)
 
 
 def _clients(settings: Settings, policy: Policy, counters: Counters, closing: AsyncExitStack) -> dict[str, Any]:

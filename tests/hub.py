@@ -114,7 +114,17 @@ def hub_in_memory(**given: Any) -> Hub:
         "bodies": MemoryBodies(),
         "bus": RememberingBus(),
         **dict.fromkeys(
-            ("credit_book", "sap_credit", "sap_ledger", "sap_stock", "dataverse", "commerce", "inventory"), None
+            (
+                "credit_book",
+                "credit_desk",
+                "sap_credit",
+                "sap_ledger",
+                "sap_stock",
+                "dataverse",
+                "commerce",
+                "inventory",
+            ),
+            None,
         ),
     }
     return Hub(**(parts | given))

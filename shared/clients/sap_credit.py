@@ -1,0 +1,265 @@
+"""What SAP knows of a customer's credit: limit and blocks, prices by simulation, and what is owed and on order.
+
+Exposure by items is read so that nothing can fall between two reads: open orders *before* receivables (an order that
+is billed in between is seen twice and netted by its sales document, never missed), each read paged by key (a row that
+disappears moves no other row across the edge of a page).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from shared.authority.credit import CreditPolicy, Entity
+from shared.clients.http import RemoteRefused
+from shared.clients.odata import ODataV2, any_of, day, decimal, entity_path, literal, where
+from shared.domain.credit import CheckRequest, CreditAccount, Figure, Item, Simulation
+from shared.domain.money import Money
+from shared.errors import Permanent
+
+_PAGE_ROWS = 1000
+_BLOCKED_BY_CREDIT = "B"
+_CUBE = "API_OPLACCTGDOCITEMCUBE_SRV"
+_CUBE_FIELDS = (
+    "CompanyCode,FiscalYear,AccountingDocument,AccountingDocumentItem,DocumentReferenceID,SalesDocument,NetDueDate,"
+    "Reference1InDocumentHeader,Reference2InDocumentHeader,AmountInTransactionCurrency,TransactionCurrency"
+)
+
+
+class UnknownAccount(Permanent):
+    """SAP has no credit account for this business partner in the segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Account and exposure as SAP told them together."""
+
+    account: CreditAccount
+    figure: Figure
+
+
+class SapCredit:
+    """Reads for the credit check. `policy` says where exposure is read and how currencies are weighed."""
+
+    def __init__(self, odata: ODataV2, policy: CreditPolicy) -> None:
+        self._odata = odata
+        self._policy = policy
+
+    async def read_standing(self, entity: Entity, account: str, now: datetime) -> Standing:
+        """The account and what it owes, in the segment's currency. Raises `UnknownAccount`."""
+        known, figure = await asyncio.gather(self._account(entity, account), self._figure(entity, account, now))
+        currency = known.limit.currency if known.limit else entity.currency
+        return Standing(known, self._in_currency(figure, currency))
+
+    async def find_cleared(self, entity: Entity, keys: Sequence[str]) -> frozenset[str]:
+        """Those of our posting keys whose customer lines SAP shows as cleared: paid or reversed."""
+        if not keys:
+            return frozenset()
+        rows = await self._odata.read_all(
+            _CUBE,
+            "A_OperationalAcctgDocItemCube",
+            {
+                "$filter": f"{any_of('DocumentReferenceID', list(keys))} and IsCleared eq true "
+                "and FinancialAccountType eq 'D'",
+                "$select": "DocumentReferenceID",
+            },
+        )
+        return frozenset(str(row["DocumentReferenceID"]) for row in rows)
+
+    async def simulate(self, request: CheckRequest, entity: Entity) -> Simulation | None:
+        """SAP's prices for the lines and its own verdict; None where SAP cannot simulate (it does not sell a product).
+
+        Nothing is saved by it, so it may be asked again.
+        """
+        area = entity.sales_area
+        body = {
+            "SalesOrderType": area.order_type,
+            "SalesOrganization": area.organization,
+            "DistributionChannel": area.channel,
+            "OrganizationDivision": area.division,
+            "SoldToParty": request.account,
+            "PurchaseOrderByCustomer": request.request_id[:35],
+            "to_Pricing": {},
+            "to_Credit": {},
+            "to_Item": [
+                {"SalesOrderItem": str((index + 1) * 10), "Material": line.product, "RequestedQuantity": line.quantity}
+                for index, line in enumerate(request.lines)
+            ],
+        }
+        try:
+            answer = await self._odata.create(
+                "API_SALES_ORDER_SIMULATION_SRV", "A_SalesOrderSimulation", body, write="read"
+            )
+        except RemoteRefused:
+            return None
+        return _simulation(answer)
+
+    async def _account(self, entity: Entity, account: str) -> CreditAccount:
+        path = entity_path("CreditManagementAccount", BusinessPartner=account, CreditSegment=entity.segment)
+        row, partner = await asyncio.gather(
+            self._odata.read_or_none("API_CRDTMBUSINESSPARTNER", path),
+            self._odata.read_or_none("API_CRDTMBUSINESSPARTNER", entity_path("CreditMgmtBusinessPartner", account)),
+        )
+        if row is None:
+            raise UnknownAccount(
+                f"SAP has no credit account for {account} in segment {entity.segment}",
+                code="unknown_account",
+                remedy="create the business partner's credit account in SAP",
+            )
+        currency = str(row.get("CreditSegmentCurrency") or "")
+        return CreditAccount(
+            account=account,
+            segment=entity.segment,
+            limit=Money(decimal(row, "CreditLimitAmount"), currency) if currency else None,
+            limit_valid_to=day(row.get("CreditLimitValidityEndDate")),
+            blocked=row.get("CreditAccountIsBlocked") is True,
+            block_reason=str(row.get("CreditAccountBlockReason") or ""),
+            critical=row.get("BusinessPartnerIsCritical") is True,
+            risk_class=str((partner or {}).get("CreditRiskClass") or ""),
+        )
+
+    async def _figure(self, entity: Entity, account: str, now: datetime) -> tuple[str, datetime, list[Item], timedelta]:
+        lag = timedelta(seconds=entity.exposure.lag_seconds)
+        if entity.exposure.source != "items":
+            return entity.exposure.source, now, await self._exposure_items(entity, account), lag
+        orders = await self._open_orders(entity, account)
+        receivables = await self._receivables(entity, account)
+        billed = {document for document, _ in receivables if document}
+        items = [item for number, item in orders if number not in billed] + [item for _, item in receivables]
+        return "items", now, items, lag
+
+    def _in_currency(self, read: tuple[str, datetime, list[Item], timedelta], currency: str) -> Figure:
+        source, as_of, items, lag = read
+        weighed = tuple(
+            item
+            if item.amount.currency == currency
+            else Item(
+                item.reference, item.company_code, item.document, item.fiscal_year, item.legal_entity, item.order,
+                item.kind, item.due, self._policy.rates.convert(item.amount, currency),
+            )
+            for item in items
+        )  # fmt: skip
+        exposure = sum((item.amount for item in weighed), Money.zero(currency))
+        return Figure(as_of, source, exposure, weighed, lag if source == "totals" else None)
+
+    async def _open_orders(self, entity: Entity, account: str) -> list[tuple[str, Item]]:
+        """Orders not yet wholly processed, at gross; one that SAP's credit check blocks adds nothing."""
+        organizations = self._policy.sales_organizations(entity.segment)
+        rows = await self._paged(
+            "API_SALES_ORDER_SRV",
+            "A_SalesOrder",
+            f"{where(('SoldToParty', 'eq', account), ('OverallSDProcessStatus', 'ne', 'C'))} "
+            f"and {any_of('SalesOrganization', organizations)}",
+            "SalesOrder",
+            ("SalesOrder",),
+            "SalesOrder,SalesOrganization,PurchaseOrderByCustomer,TotalNetAmount,TransactionCurrency,"
+            "TotalCreditCheckStatus",
+        )
+        found = []
+        for row in rows:
+            if row.get("TotalCreditCheckStatus") == _BLOCKED_BY_CREDIT:
+                continue
+            owner = self._owner(lambda one, row=row: one.sales_area.organization == row["SalesOrganization"])
+            currency = str(row["TransactionCurrency"])
+            rate = self._policy.legal_entities[owner].order_tax_rate if owner else entity.order_tax_rate
+            gross = Money.rounded(decimal(row, "TotalNetAmount") * (1 + rate), currency)
+            reference = str(row.get("PurchaseOrderByCustomer") or "")
+            number = str(row["SalesOrder"])
+            found.append((number, Item(reference, "", "", "", owner, reference, "order", None, gross)))
+        return found
+
+    async def _receivables(self, entity: Entity, account: str) -> list[tuple[str, Item]]:
+        companies = self._policy.company_codes(entity.segment)
+        rows = await self._paged(
+            _CUBE,
+            "A_OperationalAcctgDocItemCube",
+            f"{where(('Customer', 'eq', account), ('IsCleared', 'eq', False), ('FinancialAccountType', 'eq', 'D'))} "
+            f"and {any_of('CompanyCode', companies)}",
+            "AccountingDocument",
+            ("CompanyCode", "FiscalYear", "AccountingDocument", "AccountingDocumentItem"),
+            _CUBE_FIELDS,
+        )
+        return [(str(row.get("SalesDocument") or ""), self._receivable(row)) for row in rows]
+
+    def _receivable(self, row: dict[str, Any]) -> Item:
+        company = str(row["CompanyCode"])
+        return Item(
+            reference=str(row.get("DocumentReferenceID") or ""),
+            company_code=company,
+            document=str(row["AccountingDocument"]),
+            fiscal_year=str(row["FiscalYear"]),
+            legal_entity=self._owner(lambda one: one.company_code == company),
+            order=str(row.get("Reference1InDocumentHeader") or ""),
+            kind=str(row.get("Reference2InDocumentHeader") or ""),
+            due=day(row.get("NetDueDate")),
+            amount=Money(decimal(row, "AmountInTransactionCurrency"), str(row["TransactionCurrency"])),
+        )
+
+    async def _exposure_items(self, entity: Entity, account: str) -> list[Item]:
+        """The customer's own service over I_CreditExposureItem: amounts by category, no references."""
+        rows = await self._odata.read_all(
+            "YY1_CREDITEXPOSUREITEM_CDS",
+            "YY1_CreditExposureItem",
+            {
+                "$filter": where(("BusinessPartner", "eq", account), ("CreditSegment", "eq", entity.segment)),
+                "$orderby": "CreditManagementLineItem",
+            },
+        )
+        return [
+            Item(
+                "", "", "", "", "", str(row["CreditManagementLineItem"]), "exposure", None,
+                Money(decimal(row, "ExposureAmount"), str(row["Currency"])),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def _paged(
+        self, service: str, entity_set: str, condition: str, along: str, keys: Sequence[str], select: str
+    ) -> list[dict[str, Any]]:
+        """Every row, page by page along one key from where the last page ended; rows met again count once."""
+        found: dict[tuple[str, ...], dict[str, Any]] = {}
+        since = ""
+        while True:
+            rows = await self._odata.read_all(
+                service,
+                entity_set,
+                {
+                    "$filter": condition + (f" and {along} ge {literal(since)}" if since else ""),
+                    "$select": select,
+                    "$orderby": ",".join(dict.fromkeys((along, *keys))),
+                    "$top": str(_PAGE_ROWS),
+                },
+            )
+            fresh = {tuple(str(row[key]) for key in keys): row for row in rows}
+            grown = fresh.keys() - found.keys()
+            found |= fresh
+            if len(rows) < _PAGE_ROWS:
+                return list(found.values())
+            if not grown:
+                raise Permanent(f"{entity_set}: more than {_PAGE_ROWS} rows under one {along}", code="sap_paging")
+            since = str(rows[-1][along])
+
+    def _owner(self, is_owner: Any) -> str:
+        return next((code for code, one in self._policy.legal_entities.items() if is_owner(one)), "")
+
+
+def _simulation(answer: dict[str, Any]) -> Simulation:
+    pricing = answer.get("to_Pricing") or {}
+    credit = answer.get("to_Credit") or {}
+    net: dict[int, Decimal] = {}
+    for row in _results(answer.get("to_Item")):
+        amount = decimal(row, "NetAmount")
+        if amount:
+            net[int(str(row["SalesOrderItem"])) // 10 - 1] = amount
+    return Simulation(
+        net, str(pricing.get("TransactionCurrency") or ""), str(credit.get("TotalCreditCheckStatus") or "")
+    )
+
+
+def _results(value: Any) -> Iterable[dict[str, Any]]:
+    found = value.get("results", []) if isinstance(value, dict) else value or []
+    return [row for row in found if isinstance(row, dict)]

@@ -1,0 +1,109 @@
+"""How much of an account's limit is held, seen against one exposure figure. Pure.
+
+Each order counts once, and never not at all: a hold counts until the figure is *seen* to contain what it became.
+An overlap errs on the safe side for a moment; a gap would overspend.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from shared.domain.credit import LIVE, Figure, Hold, Posting
+from shared.domain.money import Money
+
+REMEMBERED = "remembered"
+"""Source of a figure that was read earlier and does not tell its items any more."""
+
+
+def families_of(holds: Iterable[Hold]) -> dict[str, list[Hold]]:
+    """Holds of one checkout and of the changes that replace it belong together."""
+    families: defaultdict[str, list[Hold]] = defaultdict(list)
+    for hold in holds:
+        families[hold.family].append(hold)
+    return dict(families)
+
+
+def held_by(
+    families: Mapping[str, Sequence[Hold]], figure: Figure, now: datetime, memory: timedelta
+) -> dict[str, Money]:
+    """What each family still counts, beside the figure."""
+    return {family: counted(members, figure, now, memory) for family, members in families.items()}
+
+
+def counted(members: Sequence[Hold], figure: Figure, now: datetime, memory: timedelta) -> Money:
+    """What one family counts beside the figure.
+
+    The largest live hold is what the checkout may come to: a change that is not yet confirmed does not add to what it
+    replaces, and does not free it either. What is posted moves from that amount to the postings, and each posting
+    counts until the figure contains it, also when it was seen before: a figure may be older than the last one.
+    """
+    currency = members[0].value.currency
+    zero = Money.zero(currency)
+    live = [hold for hold in members if hold.state in LIVE and not hold.is_expired(now)]
+    parts = _parts_of(members, now, memory)
+    whole = max((hold.value for hold in live), default=zero)
+    moved = sum((value for _, value, _ in parts if value > zero), zero)
+    rest = whole - moved - (_already_in(live, figure) if live else zero)
+    unseen = sum((value for posting, value, hold in parts if not _is_in(figure, posting, hold)), zero)
+    return (rest if rest > zero else zero) + unseen
+
+
+def is_wholly_in(hold: Hold, figure: Figure) -> bool:
+    """Whether everything the hold became is seen in the figure, so that it need not count any more."""
+    return hold.state == "posted" and bool(hold.postings) and all(figure.contains(posting) for posting in hold.postings)
+
+
+def unseen_postings(holds: Iterable[Hold], figure: Figure, now: datetime, memory: timedelta) -> tuple[str, ...]:
+    """Posting keys that the figure should contain and does not: paid, reversed, or not there yet."""
+    return tuple(
+        dict.fromkeys(
+            posting.key for posting, _, _ in _parts_of(list(holds), now, memory) if not figure.contains(posting)
+        )
+    )
+
+
+def _parts_of(members: Sequence[Hold], now: datetime, memory: timedelta) -> list[tuple[Posting, Money, Hold]]:
+    """The family's postings with their value, each once; those of a consumed hold while it is remembered."""
+    parts: dict[str, tuple[Posting, Money, Hold]] = {}
+    for hold in members:
+        remembered = hold.state == "consumed" and hold.closed_at is not None and hold.closed_at + memory > now
+        if hold.state in LIVE or remembered:
+            for posting, value in zip(hold.postings, _values_of(hold), strict=True):
+                parts.setdefault(posting.key, (posting, value, hold))
+    return list(parts.values())
+
+
+def _values_of(hold: Hold) -> list[Money]:
+    """Each posting's part of the hold's value; the last takes what rounding left when the hold is posted whole."""
+    values = [hold.value_of(posting.amount) for posting in hold.postings]
+    if values and hold.posted_amount == hold.amount:
+        others = sum(values[:-1], Money.zero(hold.value.currency))
+        values[-1] = hold.value - others
+    return values
+
+
+def _is_in(figure: Figure, posting: Posting, hold: Hold) -> bool:
+    if figure.source == REMEMBERED:
+        # It was seen in that figure or an older one if it was consumed then; anything later is added back.
+        return hold.state == "consumed" and hold.closed_at is not None and hold.closed_at <= figure.as_of
+    return figure.contains(posting)
+
+
+def _already_in(live: Sequence[Hold], figure: Figure) -> Money:
+    """Invoices of the family's order that the figure contains before the book has heard of their posting."""
+    zero = Money.zero(live[0].value.currency)
+    orders = {(hold.decision.legal_entity, hold.order) for hold in live if hold.order}
+    known = {posting.key for hold in live for posting in hold.postings}
+    return sum(
+        (
+            item.amount
+            for item in figure.items
+            if item.kind == "invoice"
+            and (item.legal_entity, item.order) in orders
+            and item.reference not in known
+            and item.amount > zero
+        ),
+        zero,
+    )

@@ -1,0 +1,33 @@
+"""The sweep behind the scheduled expiries: release every unconfirmed hold whose time is up."""
+
+from __future__ import annotations
+
+from shared import telemetry
+from shared.domain.changes import Change
+from shared.domain.credit_transitions import expire
+from shared.wiring import Hub
+
+
+async def credit_hold_sweep(hub: Hub) -> dict[str, int]:
+    """Returns how many holds were released and how many still stand unconfirmed."""
+    counted = {"released": 0, "placed": 0}
+    now = hub.clock()
+    for held in await hub.credit_book.placed_holds():
+        if not held.hold.is_expired(now):
+            counted["placed"] += 1
+            continue
+        cause = Change(
+            id=f"sweep-{held.hold.id}",
+            source="concord",
+            entity="credit_hold",
+            kind="hold.swept",
+            legal_entity="",
+            key=held.hold.id,
+            occurred_at=held.hold.expires_at,
+            received_at=now,
+            correlation_id=held.hold.decision.correlation_id,
+        )
+        moved = await hub.credit_book.move(held.hold.id, expire, cause=cause, what="expired")
+        counted["released"] += moved.changed
+    telemetry.log_outcome("credit_hold_sweep", **counted)
+    return counted

@@ -1,0 +1,410 @@
+"""Deciding checkouts of one account: queued inside a worker, decided in groups, committed on the account's epoch.
+
+    request ──▶ index row (once) ──▶ account's queue ──▶ read account and holds ──▶ ask SAP ──▶ decide one by one
+                                          ▲                                                         │
+                                          └── lost the epoch: start again ◀── one transaction ◀─────┘
+
+A naive compare-and-swap collapses on a hot account; a queue costs a hot account one SAP read and one transaction for
+many checkouts. The epoch (the account row's ETag) stays the safety between workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from shared.authority.credit import Entity, Rules
+from shared.domain.credit import (
+    LIVE,
+    ApprovalView,
+    CheckRequest,
+    CreditAccount,
+    Decision,
+    DecisionRecord,
+    Figure,
+    Hold,
+    Simulation,
+)
+from shared.domain.credit_counting import families_of, held_by, is_wholly_in, unseen_postings
+from shared.domain.credit_decision import Verdict, decide, decide_without_sap, rate_is_known, refuse
+from shared.domain.credit_transitions import consume
+from shared.domain.money import Money
+from shared.errors import Conflict, OutcomeUnknown, Permanent, Transient
+from shared.stores.credit_book import rows
+from shared.stores.credit_book.book import CreditBook
+from shared.stores.credit_book.rows import Held, Remembered
+from shared.stores.table import Op, Row, RowChanged, RowExists
+
+GROUP_MAX = 45
+"""Requests in one transaction: two rows each beside the account row stay below Azure's hundred with room for others."""
+_OPERATIONS_MAX = 98
+_RACES_MAX = 30
+
+
+@dataclass(frozen=True, slots=True)
+class SaidBySap:
+    """What SAP said about an account; `why` is set instead where it did not answer in time."""
+
+    remembered: Remembered | None
+    figure: Figure | None
+    why: str = ""
+
+
+class Erp(Protocol):
+    """What is asked of SAP. Raises `Transient` where it does not answer, `Permanent` (unknown_account)."""
+
+    async def read_standing(self, entity: Entity, account: str, now: datetime) -> Standing: ...
+
+    async def find_cleared(self, entity: Entity, keys: Sequence[str]) -> frozenset[str]: ...
+
+    async def simulate(self, request: CheckRequest, entity: Entity) -> Simulation | None: ...
+
+
+class Standing(Protocol):
+    """Account and exposure, told together."""
+
+    @property
+    def account(self) -> CreditAccount: ...
+
+    @property
+    def figure(self) -> Figure: ...
+
+
+class OtherContent(Permanent):
+    """This request id was used before, with other content."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    request: CheckRequest
+    entity: Entity
+    deadline: float
+    simulation: asyncio.Task[Simulation | None]
+    approved_by: ApprovalView | None
+    record_etag: str
+    done: asyncio.Future[tuple[DecisionRecord, Hold | None]]
+
+
+@dataclass(slots=True)
+class _Queue:
+    waiting: list[_Waiting] = field(default_factory=list)
+    worker: asyncio.Task[None] | None = None
+
+
+class CheckDesk:
+    """One worker's desk: takes requests, groups them by account, decides and commits."""
+
+    def __init__(self, book: CreditBook, erp: Erp) -> None:
+        self._book = book
+        self._erp = erp
+        self._queues: dict[str, _Queue] = {}
+
+    async def decide(
+        self, request: CheckRequest, entity: Entity, deadline: float
+    ) -> tuple[DecisionRecord, Hold | None]:
+        """The decision of a request, made now or before; `deadline` is the loop time by which SAP must have answered.
+
+        Raises `OtherContent` for a request id used otherwise, `Permanent` (unknown_account).
+        """
+        if not await self._first_time(request):
+            kept = await self._book.read_record(request.decision_id)
+            if kept.record is not None:
+                return kept.record, kept.held.hold if kept.held else None
+        return await self._enqueue(request, entity, deadline, None, "")
+
+    async def decide_again(
+        self,
+        request: CheckRequest,
+        entity: Entity,
+        approval: ApprovalView,
+        record_etag: str,
+        deadline: float,
+    ) -> tuple[DecisionRecord, Hold | None]:
+        """An approved order, weighed once more on the live record before its hold is placed."""
+        return await self._enqueue(request, entity, deadline, approval, record_etag)
+
+    async def _first_time(self, request: CheckRequest) -> bool:
+        """Insert the index row; False where the same request came before."""
+        partition = rows.request_partition(request.legal_entity, request.request_id)
+        row = Row(partition, "0", {"digest": request.digest, "decision_id": request.decision_id})
+        try:
+            await self._book.requests.insert(row)
+            return True
+        except OutcomeUnknown:
+            known = await self._book.requests.read(partition, "0")
+            if known is None:
+                raise
+        except RowExists:
+            known = await self._book.requests.read(partition, "0")
+        if known is None:
+            raise Conflict("the request's index row came and went")
+        if known.values["digest"] != request.digest:
+            raise OtherContent(
+                f"request {request.request_id} was sent before with other content or for another account",
+                code="request_reused",
+                remedy="use a new request id for a new checkout; `replaces` moves a hold",
+            )
+        return False
+
+    async def _enqueue(
+        self,
+        request: CheckRequest,
+        entity: Entity,
+        deadline: float,
+        approval: ApprovalView | None,
+        record_etag: str,
+    ) -> tuple[DecisionRecord, Hold | None]:
+        partition = f"{request.segment}|{request.account}"
+        queue = self._queues.setdefault(partition, _Queue())
+        done: asyncio.Future[tuple[DecisionRecord, Hold | None]] = asyncio.get_running_loop().create_future()
+        simulation = asyncio.create_task(self._erp.simulate(request, entity))
+        queue.waiting.append(_Waiting(request, entity, deadline, simulation, approval, record_etag, done))
+        if queue.worker is None:
+            queue.worker = asyncio.create_task(self._work(partition, queue))
+        try:
+            return await done
+        finally:
+            simulation.cancel()
+
+    async def _work(self, partition: str, queue: _Queue) -> None:
+        """Serve an account until nobody waits; whatever ends this task, nobody is left waiting."""
+        taken: list[_Waiting] = []
+        try:
+            while queue.waiting:
+                taken = queue.waiting[:GROUP_MAX]
+                del queue.waiting[: len(taken)]
+                try:
+                    await self._serve(partition, taken)
+                except Exception as error:  # noqa: BLE001 - handed to each caller, whose door tells it
+                    _fail(taken, error)
+        finally:
+            _fail(taken + queue.waiting, Transient("the worker stopped before this was decided"))
+            queue.waiting.clear()
+            queue.worker = None
+            if self._queues.get(partition) is queue:
+                del self._queues[partition]
+
+    async def _serve(self, partition: str, group: list[_Waiting]) -> None:
+        for race in range(_RACES_MAX):
+            open_ones = [one for one in group if not one.done.done()]
+            if not open_ones:
+                return
+            try:
+                await self._round(partition, open_ones)
+                return
+            except (RowChanged, OutcomeUnknown):
+                self._book.counters.add("credit.races")
+                await asyncio.sleep(0 if race < 3 else 0.005 * race)  # two workers on one account take turns
+            except RowExists as taken:
+                await self._eject(open_ones, taken.key)
+        raise Transient("the account is too contended to decide now", retry_after_seconds=1)
+
+    async def _eject(self, group: list[_Waiting], key: str) -> None:
+        """One request of the group was decided elsewhere meanwhile: it gets that answer, the others go on."""
+        for one in group:
+            if key in (rows.decision_key(one.request.decision_id), rows.live_key(one.request.decision_id)):
+                kept = await self._book.read_record(one.request.decision_id)
+                if kept.record is not None and not one.done.done():
+                    one.done.set_result((kept.record, kept.held.hold if kept.held else None))
+
+    async def _round(self, partition: str, group: list[_Waiting]) -> None:
+        """Read, ask, decide, commit: once. Raises `RowChanged` or `RowExists` where the ground moved."""
+        book, first = self._book, group[0]
+        found = await book.table.query(partition, prefix="0|")
+        account_row = next((row for row in found if row.key == rows.ACCOUNT), None)
+        before = rows.read_remembered(account_row) if account_row else None
+        held = [rows.read_held(row) for row in found if rows.is_hold(row)]
+        now = book.clock()
+        try:
+            said = await self._ask(first, now, min(one.deadline for one in group), held)
+        except Permanent as error:
+            if error.code == "unknown_account":
+                _fail(group, error)
+                return
+            raise
+        simulations = [await _by(one.simulation, one.deadline) for one in group]
+        memory = timedelta(minutes=first.entity.memory_minutes)
+        figure = said.figure
+        now = book.clock()
+        holds = [one.hold for one in held]
+        operations: list[Op] = []
+        records: list[tuple[_Waiting, DecisionRecord, Hold | None]] = []
+        for one, (simulation, in_time) in zip(group, simulations, strict=True):
+            heard = (
+                said if in_time or figure is None else SaidBySap(said.remembered, None, "the simulation took too long")
+            )
+            record, hold = self._decide(one, before, heard, simulation, holds, now, memory)
+            records.append((one, record, hold))
+            row = rows.decision_row(record)
+            operations.append(Op("replace", row, one.record_etag) if one.record_etag else Op("insert", row))
+            if hold is not None:
+                holds.append(hold)
+                operations.append(Op("insert", rows.live_row(hold)))
+        room = _OPERATIONS_MAX - len(operations)
+        operations += _housekeeping(held, figure, now, memory, room)
+        remembered = said.remembered or before
+        account = rows.account_row(partition, remembered)
+        operations.append(
+            Op("replace", account, account_row.etag) if account_row is not None else Op("insert", account)
+        )
+        await book.table.transact(partition, operations)
+        for one, record, hold in records:
+            book.counters.add(f"credit.{record.decision.outcome}")
+            if not one.done.done():
+                one.done.set_result((record, hold))
+
+    async def _ask(self, first: _Waiting, now: datetime, deadline: float, held: list[Held]) -> SaidBySap:
+        """Account and exposure by the deadline; postings the figure lacks are looked up: were they paid?"""
+        memory = timedelta(minutes=first.entity.memory_minutes)
+        try:
+            async with asyncio.timeout_at(deadline):
+                standing = await self._erp.read_standing(first.entity, first.request.account, now)
+                figure = standing.figure
+                posted = [one.hold for one in held if one.hold.state == "posted"]
+                unseen = unseen_postings(posted, figure, now, memory)
+                if unseen and figure.lag is None:
+                    figure = replace(figure, cleared=await self._erp.find_cleared(first.entity, unseen))
+        except (TimeoutError, Transient) as error:
+            return SaidBySap(None, None, str(error) or "it did not answer in time")
+        late = tuple(item for item in figure.items if item.due is not None and item.due < now.date())
+        return SaidBySap(Remembered(standing.account, figure.exposure, figure.as_of, late[:50]), figure)
+
+    def _decide(
+        self,
+        one: _Waiting,
+        before: Remembered | None,
+        said: SaidBySap,
+        simulation: Simulation | None,
+        holds: list[Hold],
+        now: datetime,
+        memory: timedelta,
+    ) -> tuple[DecisionRecord, Hold | None]:
+        request, entity, policy = one.request, one.entity, self._book.policy
+        figure = said.figure
+        known = said.remembered or before
+        account = known.account if known else None
+        rules = policy.rules_for(request.legal_entity, account.risk_class if account else "")
+        currency = account.limit.currency if account and account.limit else entity.currency
+        today = now.astimezone(entity.zone).date()
+        family = next((hold.family for hold in holds if hold.id == request.replaces), request.decision_id)
+        if (no_rate := rate_is_known(request, policy.rates, currency)) is not None:
+            verdict = refuse(request, Money.zero(currency), "declined", no_rate, rules)
+        elif figure is None or account is None:
+            old = before.figure() if before else None
+            own, other = self._held(request, family, holds, old, currency, now, memory)
+            verdict = decide_without_sap(
+                request, account, old, why=said.why, held=other, held_after=own, rules=rules, rates=policy.rates,
+                currency=currency, today=today, now_minus_figure=now - old.as_of if old else None,
+            )  # fmt: skip
+        else:
+            own, other = self._held(request, family, holds, figure, currency, now, memory)
+            verdict = decide(
+                request, account, figure, held=other or Money.zero(currency), held_after=own or Money.zero(currency),
+                simulation=simulation, rules=rules, rates=policy.rates, currency=currency, today=today,
+            )  # fmt: skip
+        if one.approved_by is not None:
+            verdict = _approved(verdict)
+        return self._record(one, verdict, family, rules, now)
+
+    def _held(
+        self,
+        request: CheckRequest,
+        family: str,
+        holds: list[Hold],
+        figure: Figure | None,
+        currency: str,
+        now: datetime,
+        memory: timedelta,
+    ) -> tuple[Money | None, Money | None]:
+        """What is held with this order in, and what others hold; None without a figure to see it against."""
+        if figure is None:
+            return None, None
+        counted = held_by(families_of(holds), figure, now, memory)
+        others = sum((value for name, value in counted.items() if name != family), Money.zero(currency))
+        value = self._book.policy.rates.convert(request.on_account, currency)
+        own = counted.get(family, Money.zero(currency))
+        return others + max(own, value, key=lambda money: money.amount), others
+
+    def _record(
+        self, one: _Waiting, verdict: Verdict, family: str, rules: Rules, now: datetime
+    ) -> tuple[DecisionRecord, Hold | None]:
+        request = one.request
+        decision = Decision(
+            id=request.decision_id,
+            request_id=request.request_id,
+            digest=request.digest,
+            legal_entity=request.legal_entity,
+            segment=request.segment,
+            account=request.account,
+            channel=request.channel,
+            total=request.total,
+            amount=request.on_account,
+            outcome=verdict.outcome,
+            requested_by=request.requested_by,
+            replaces=request.replaces,
+            decided_at=now,
+            policy=self._book.digest,
+            correlation_id=request.correlation_id,
+        )
+        approval = one.approved_by
+        if approval is not None and verdict.outcome != "approved":
+            approval = replace(
+                approval, state="refused", comment=f"{approval.comment} (re-check: {verdict.outcome})".strip()
+            )
+        if approval is None and verdict.outcome == "approval_required" and verdict.band is not None:
+            until = now + timedelta(minutes=rules.approval.timeout_minutes)
+            approval = ApprovalView(verdict.band.role, verdict.value, verdict.shortfall, until)
+        record = DecisionRecord(decision, verdict.reasons, verdict.credit, verdict.prices, approval)
+        if verdict.outcome != "approved" or not request.on_account:
+            return record, None
+        hold = Hold(
+            decision=decision,
+            state="placed",
+            amount=request.on_account,
+            value=verdict.value,
+            placed_at=now,
+            expires_at=now + timedelta(seconds=rules.hold_seconds),
+            family=family,
+        )
+        return record, hold
+
+
+def _approved(verdict: Verdict) -> Verdict:
+    """A person approved what asked for approval; what is declined or cannot be known stays so."""
+    if verdict.outcome != "approval_required":
+        return verdict
+    return replace(verdict, outcome="approved", band=None)
+
+
+def _housekeeping(held: list[Held], figure: Figure | None, now: datetime, memory: timedelta, room: int) -> list[Op]:
+    """Holds that SAP's figure is seen to contain are consumed; consumed ones whose memory has passed are kept apart."""
+    operations: list[Op] = []
+    for one in held:
+        if rows.memory_passed(one.hold, now, memory):
+            moved = rows.forget(one)
+        elif figure is not None and one.hold.state in LIVE and is_wholly_in(one.hold, figure):
+            moved = rows.move(one, consume(one.hold, figure.as_of))
+        else:
+            continue
+        if len(operations) + len(moved) > room:
+            break
+        operations += moved
+    return operations
+
+
+async def _by(simulation: asyncio.Task[Simulation | None], deadline: float) -> tuple[Simulation | None, bool]:
+    """The simulation, and whether SAP answered it in time."""
+    left = max(deadline - asyncio.get_running_loop().time(), 0.0)
+    try:
+        return await asyncio.wait_for(asyncio.shield(simulation), left), True
+    except (TimeoutError, Transient):
+        return None, False
+
+
+def _fail(group: list[_Waiting], error: Exception) -> None:
+    for one in group:
+        if not one.done.done():
+            one.done.set_exception(error)
