@@ -49,11 +49,10 @@ _RENEW_AT: Final = 0.5  # of the lock's duration
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """One receiver's life: `is_busy` while it holds work, `is_processing` while the function runs or is settled."""
+    """One receiver that waits or works: busy while it holds a session or message, processing while a function runs."""
 
     is_busy: bool = False
-    is_processing: bool = False
-    task: asyncio.Task[None] | None = None
+    processing_since: float | None = None
 
 
 class Listener:
@@ -81,7 +80,8 @@ class Listener:
         self._waiting_min = _SESSIONS_WAITING_MIN if self._with_sessions else _CALLS_WAITING_MIN
         self._per_busy = _SESSIONS_WAITING_PER_BUSY if self._with_sessions else _CALLS_WAITING_PER_BUSY
         self._client: ServiceBusClient | None = None
-        self._slots: set[_Slot] = set()
+        self._slots: dict[_Slot, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # also of receivers that are closing
         self._stopping = False
         self._backoff_seconds = _BACKOFF_SECONDS
         self._closing: asyncio.Task[None] | None = None
@@ -119,12 +119,11 @@ class Listener:
     async def stop(self, timeout_seconds: float) -> None:
         """Receive no more; messages at work are finished and settled if that takes no longer than the timeout."""
         self._stopping = True
-        tasks = [slot.task for slot in self._slots if slot.task is not None]
-        for slot in self._slots:
-            if slot.task is not None and not slot.is_processing:
-                slot.task.cancel()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=timeout_seconds)
+        for slot, task in self._slots.items():
+            if slot.processing_since is None:
+                task.cancel()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_seconds)
             for task in late:
                 task.cancel()
         if self._closing is not None:
@@ -144,8 +143,14 @@ class Listener:
             return
         while self._wanted() > 0:
             slot = _Slot()
-            self._slots.add(slot)
-            slot.task = asyncio.create_task(self._live(slot))
+            task = self._slots[slot] = asyncio.create_task(self._live(slot))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _retire(self, slot: _Slot) -> None:
+        """A receiver that only has to close is no longer waiting: the next one may open."""
+        self._slots.pop(slot, None)
+        self._adjust()
 
     def _wanted(self) -> int:
         """How many receivers to open; negative: that many may go."""
@@ -159,13 +164,12 @@ class Listener:
             pass  # no session became free in time: the next slot waits on
         except Exception as fault:  # noqa: BLE001 - the client leaks errors of its layers; a receiver must be replaced whatever it died of
             self._tell(fault)
-            slot.is_busy = slot.is_processing = False
+            slot.is_busy = False
             if not self._stopping:
                 await asyncio.sleep(self._backoff_seconds)
                 self._backoff_seconds = min(self._backoff_seconds * 2, _BACKOFF_SECONDS_MAX)
         finally:
-            self._slots.discard(slot)
-            self._adjust()
+            self._retire(slot)
 
     async def _serve_session(self, slot: _Slot) -> None:
         """Wait for a session, run its messages in order until it is idle, and let it go."""
@@ -182,8 +186,8 @@ class Listener:
                         break
                     await self._process(receiver, messages, slot)
             finally:
-                slot.is_busy = False
                 await _ended(renewal)
+            self._retire(slot)
 
     async def _serve_calls(self, slot: _Slot) -> None:
         """Run messages one after the other; a receiver that finds nothing for a while goes when there are others."""
@@ -198,6 +202,7 @@ class Listener:
                     slot.is_busy = False
                 elif self._wanted() < 0:
                     break
+            self._retire(slot)
 
     async def _receive(self, receiver: ServiceBusReceiver, wait_seconds: float) -> list[ServiceBusReceivedMessage]:
         count = self._settings.batch_messages_max if self._takes_many else 1
@@ -207,7 +212,7 @@ class Listener:
         self, receiver: ServiceBusReceiver, messages: Sequence[ServiceBusReceivedMessage], slot: _Slot
     ) -> None:
         """Run the function and settle: complete on success, abandon at once on failure."""
-        slot.is_processing = True
+        slot.processing_since = time.monotonic()
         renewal = None if self._with_sessions else asyncio.create_task(self._renew_messages(receiver, messages))
         try:
             deliveries = [read_delivery(message) for message in messages]
@@ -219,20 +224,16 @@ class Listener:
                 elif self._completes:
                     await receiver.complete_message(message)
         finally:
-            slot.is_processing = False
+            slot.processing_since = None
             if renewal is not None:
                 await _ended(renewal)
 
     async def _renew_session(self, session: ServiceBusSession, slot: _Slot) -> None:
         """Keep the session's lock; while one message is at work, for no longer than the renewal limit."""
-        processing_since: float | None = None
         while True:
             await asyncio.sleep(_until_renewal(session.locked_until_utc))
-            if not slot.is_processing:
-                processing_since = None
-            elif processing_since is None:
-                processing_since = time.monotonic()
-            elif time.monotonic() - processing_since > self._settings.lock_renewal_seconds_max:
+            since = slot.processing_since
+            if since is not None and time.monotonic() - since > self._settings.lock_renewal_seconds_max:
                 return
             try:
                 await session.renew_lock()

@@ -53,7 +53,6 @@ def running_broker(port: int | None = None) -> Iterator[Broker]:
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         try:
-            assert process.stdout.readline().startswith("control ")
             assert process.stdout.readline().startswith("ready ")
             yield broker
         finally:
