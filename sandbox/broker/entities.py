@@ -508,6 +508,7 @@ class Queue:
         message.delivery_count += 1
         message.state = State.DEFERRED
         self._deferred.add(message.sequence_number)
+        self._return(message)  # which it does not survive if it expired while it was locked
 
     def dead_letter(self, lock: Lock, reason: str | None, description: str | None) -> None:
         """Move the message to the dead-letter queue."""

@@ -1,13 +1,12 @@
 """What a queue, a topic and a subscription do, with the clock turned by hand."""
 
-import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from sandbox.broker.entities import Lock, Queue
+from sandbox.broker.entities import Queue
 from sandbox.broker.errors import BrokerError
 from sandbox.broker.message import Content
 from tests.broker.by_hand import HandReceiver, ManualClock, body, content, namespace, queue, topic
@@ -607,6 +606,16 @@ def test_a_deferred_message_that_is_not_completed_stays_deferred(clock: ManualCl
     assert target.peek(1, 10) == []
 
 
+def test_a_message_that_expired_while_it_was_locked_is_not_deferred_but_dead(clock: ManualClock) -> None:
+    target = queue(clock, DefaultMessageTimeToLive="PT10S", DeadLetteringOnMessageExpiration=True)
+    _send(target, "a")
+    lock = _opened(target).take()
+    clock.advance(20)
+    target.defer(lock)
+    assert target.counts().deferred == 0
+    assert [body(each) for each in _dead(target)] == ["a"]
+
+
 def test_deferred_messages_of_a_session_need_the_session(clock: ManualClock) -> None:
     target = queue(clock, RequiresSession=True)
     _send(target, "a", session_id="a")
@@ -671,70 +680,3 @@ def test_what_is_settled_long_ago_is_forgotten_before_its_deadlines(clock: Manua
         target.hand_out(receiver)
         target.complete(receiver.take())
     assert len(target._deadlines._heap) < 2500
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_no_message_is_lost_or_doubled_whatever_happens_to_it(clock: ManualClock, seed: int) -> None:
-    """Random histories over sessions: at the end every message was completed once, or is still there, or is dead."""
-    chance = random.Random(seed)
-    target = queue(clock, RequiresSession=True, LockDuration="PT30S", MaxDeliveryCount=4)
-    receivers: list[HandReceiver] = []
-    locks: list[Lock] = []
-    sent: set[str] = set()
-    completed: list[str] = []
-    deferred: list[tuple[int, str]] = []
-
-    def settle(action: Callable[[Lock], None], lock: Lock) -> bool:
-        try:
-            action(lock)
-        except BrokerError:
-            return False
-        return True
-
-    for step in range(300):
-        match chance.choice(
-            ["send", "send", "accept", "credit", "complete", "abandon", "defer", "leave", "die", "time"]
-        ):
-            case "send":
-                text = f"{step}"
-                sent.add(text)
-                _send(target, text, session_id=f"s{chance.randrange(4)}")
-            case "accept":
-                receiver = HandReceiver(credit=0)
-                target.accept_next_session(receiver)
-                receivers.append(receiver)
-            case "credit" if receivers:
-                receiver = chance.choice(receivers)
-                receiver.credit = chance.randrange(1, 4)
-                target.hand_out(receiver)
-                while receiver.deliveries:
-                    locks.append(receiver.take())
-            case "complete" if locks:
-                lock = locks.pop(chance.randrange(len(locks)))
-                if settle(target.complete, lock):
-                    completed.append(body(lock.message.content))
-            case "abandon" if locks:
-                settle(target.abandon, locks.pop(chance.randrange(len(locks))))
-            case "defer" if locks:
-                lock = locks.pop(chance.randrange(len(locks)))
-                if settle(target.defer, lock):
-                    deferred.append((lock.message.sequence_number, body(lock.message.content)))
-            case "leave" | "die" as how if receivers:
-                target.close_receiver(receivers.pop(chance.randrange(len(receivers))), orderly=how == "leave")
-            case "time":
-                clock.advance(chance.choice([1, 10, 31]))
-            case _:
-                pass
-    for receiver in receivers:
-        target.close_receiver(receiver, orderly=True)
-    while target.accept_next_session(receiver := HandReceiver(credit=1000)):  # everything that is left comes out
-        target.hand_out(receiver)
-        for message, held in receiver.deliveries:
-            assert held is not None
-            target.complete(held)
-            completed.append(body(message.content))
-        target.close_receiver(receiver, orderly=True)
-    waiting = [text for _, text in deferred]
-    dead = [body(each) for each in _dead(target)]
-    assert sorted([*completed, *waiting, *dead]) == sorted(sent)
-    assert target.counts().locked == 0
