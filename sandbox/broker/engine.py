@@ -41,7 +41,6 @@ _CHANNEL_MAX: Final = 4_999
 _HANDLE_MAX: Final = 1_023
 _WINDOW: Final = 5_000
 _LINK_CREDIT: Final = 1_000
-_IDLE_MS: Final = 120_000
 _TRANSFER_OVERHEAD: Final = 64  # no transfer performative of ours is longer
 _ID_MASK: Final = 0xFFFF_FFFF
 
@@ -525,10 +524,11 @@ class Session:
 
 
 class Connection(asyncio.Protocol):
-    """One client connection."""
+    """One client connection. The client is told to say something every `idle_seconds`, and gets twice that time."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, idle_seconds: float) -> None:
         self.host = host
+        self._idle_seconds = idle_seconds
         self.frame_bytes_max = _FRAME_BYTES_MIN
         self.is_writable = True
         self._transport: asyncio.Transport | None = None
@@ -623,10 +623,10 @@ class Connection(asyncio.Protocol):
 
     def _watch_idle(self) -> None:
         now = self._loop.time()
-        if now - self._heard_at > 2 * _IDLE_MS / 1000:
+        if now - self._heard_at > 2 * self._idle_seconds:
             self.close(CONNECTION_FORCED, "The connection was idle for too long")
             return
-        wait = _IDLE_MS / 1000
+        wait = self._idle_seconds
         if self._empty_after_seconds is not None and self._state == "opened":
             quiet_seconds = now - self._said_at
             if quiet_seconds >= self._empty_after_seconds * 0.9:
@@ -751,7 +751,7 @@ class Connection(asyncio.Protocol):
                         b"\x40",
                         codec.encode(UInt(_FRAME_BYTES_MAX)),
                         codec.encode(UShort(_CHANNEL_MAX)),
-                        codec.encode(UInt(_IDLE_MS)),
+                        codec.encode(UInt(int(self._idle_seconds * 1000))),
                     ]
                 ),
             ),

@@ -6,7 +6,6 @@ NOT_FOUND: Final = "amqp:not-found"
 NOT_ALLOWED: Final = "amqp:not-allowed"
 NOT_IMPLEMENTED: Final = "amqp:not-implemented"
 DECODE_ERROR: Final = "amqp:decode-error"
-INTERNAL_ERROR: Final = "amqp:internal-error"
 INVALID_FIELD: Final = "amqp:invalid-field"
 UNAUTHORIZED: Final = "amqp:unauthorized-access"
 CONNECTION_FORCED: Final = "amqp:connection:forced"
@@ -29,7 +28,6 @@ _STATUS_CODES: Final = {
     SESSION_CANNOT_BE_LOCKED: 410,
     TIMEOUT: 408,
     NOT_IMPLEMENTED: 501,
-    INTERNAL_ERROR: 500,
     UNAUTHORIZED: 401,
     NOT_ALLOWED: 403,
     MESSAGE_SIZE_EXCEEDED: 403,

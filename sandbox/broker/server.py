@@ -17,6 +17,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from sandbox.broker.config import Topology
@@ -30,9 +31,13 @@ _REQUEST_SECONDS: Final = 5.0
 
 
 class Broker:
-    """A namespace on a port of 127.0.0.1. To be started and closed on one event loop."""
+    """A namespace on a port of 127.0.0.1. To be started and closed on one event loop.
 
-    def __init__(self, topology: Topology) -> None:
+    A client that is silent for more than twice `idle_seconds` is disconnected, as Azure does after four minutes.
+    """
+
+    def __init__(self, topology: Topology, *, idle_seconds: float = 120.0) -> None:
+        self._idle_seconds = idle_seconds
         self.namespace = Namespace(topology, LoopClock())
         self._host = ServiceBusHost(self.namespace)
         self._servers: list[asyncio.Server] = []
@@ -42,7 +47,8 @@ class Broker:
     async def start(self, port: int = 0, control_port: int | None = None) -> None:
         """Listen. Port 0 takes a free one; `port` and `control_port` then say which. Raises OSError if taken."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Connection(self._host), _LOOPBACK, port, backlog=_BACKLOG)
+        connect = partial(Connection, self._host, self._idle_seconds)
+        server = await loop.create_server(connect, _LOOPBACK, port, backlog=_BACKLOG)
         self._servers.append(server)
         self.port = server.sockets[0].getsockname()[1]
         if control_port is not None:

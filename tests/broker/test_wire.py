@@ -7,9 +7,11 @@ import pytest
 
 from sandbox.broker import codec
 from sandbox.broker.codec import Described, Symbol, ULong
+from sandbox.broker.config import parse_topology
 from sandbox.broker.message import BATCH_FORMAT, parse_content
+from sandbox.broker.server import Broker
 from tests.broker.by_hand import body, encoded
-from tests.broker.conftest import RunningBroker
+from tests.broker.conftest import DOCUMENT, RunningBroker
 from tests.broker.wire import ATTACH, CLOSE, DETACH, DISPOSITION, EMPTY, END, FLOW, TRANSFER, connect
 
 _ACCEPTED = Described(ULong(0x24), [])
@@ -121,6 +123,16 @@ async def test_a_message_that_cannot_be_decoded_is_rejected_with_a_whole_error(b
 async def test_a_quiet_connection_is_kept_alive(broker: RunningBroker) -> None:
     async with connect(broker.port, idle_ms=100) as wire:
         assert [(await wire.frame()).code for _ in range(3)] == [EMPTY] * 3
+
+
+async def test_a_silent_client_is_told_and_disconnected() -> None:
+    broker = Broker(parse_topology(DOCUMENT), idle_seconds=0.05)
+    await broker.start()
+    async with connect(broker.port) as wire:
+        error = (await wire.until(CLOSE)).field(0)
+        assert error.value[0] == "amqp:connection:forced"
+        assert await wire.end() == b""
+    await broker.close()
 
 
 async def test_a_process_that_dies_leaves_its_session_at_once_and_the_attempt_counts(broker: RunningBroker) -> None:
