@@ -7,11 +7,13 @@ socket lock would make concurrent use slow.
 """
 
 import asyncio
+import ssl
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final
 from uuid import uuid4
 
@@ -93,8 +95,11 @@ class Listener:
 
     async def start(self) -> None:
         """Begin to receive; returns once attached. Raises BusRefused when that cannot be."""
-        # retries are this class's own: the client's would repeat a refused attach for seconds
-        self._client = ServiceBusClient.from_connection_string(self._connection, retry_total=0)
+        self._client = ServiceBusClient.from_connection_string(
+            self._connection,
+            retry_total=0,  # retries are this class's own: the client's would repeat a refused attach for seconds
+            ssl_context=_ssl_context(),  # or the client reads the certificate store anew for each connection
+        )
         self._adjust()
         deadline = time.monotonic() + _REACH_SECONDS
         while True:
@@ -275,6 +280,12 @@ class Listener:
     def _tell(self, fault: Exception) -> None:
         if not self._stopping:
             print(f"function {self.function.name}: {self.entity}: {fault}", file=sys.stderr, flush=True)
+
+
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    """One for all receivers; reading the certificate store takes some 10 ms."""
+    return ssl.create_default_context()
 
 
 async def _ended(renewal: asyncio.Task[None]) -> None:
