@@ -118,8 +118,9 @@ def _held(state: Mapping[str, object]) -> dict[str, int]:
     if not isinstance(entities, Mapping):
         raise exact_json.NotJson("the broker's state has no entities")
     return {
-        str(name): sum(_count(entity, part) for part in ("active", "scheduled") if part in entity)
+        str(name): _count(entity, "active")  # what is scheduled is due later: the sweeps see to it
         for name, entity in entities.items()
+        if "active" in entity
     }
 
 

@@ -121,13 +121,8 @@ async def _send(act: Act, systems: Systems) -> tuple[int, object]:
             return await systems.call(
                 "sap", "PUT", _stock_path(stock), {"quantity": stock.quantity, "unit": stock.unit}
             )
-        case MoveGoods(stock=stock, reason=reason):
-            moved: JsonObject = {
-                "plant": stock.plant,
-                "material": stock.product,
-                "quantity": stock.quantity,
-                "text": reason,
-            }
+        case MoveGoods(stock=stock):
+            moved: JsonObject = {"plant": stock.plant, "material": stock.product, "quantity": stock.quantity}
             return await systems.call("sap", "POST", "/__sim/goods-movements", moved)
         case SetPrice():
             price: JsonObject = {
