@@ -6,6 +6,7 @@ with the connection string the `ready` line's address goes into:
 
     Endpoint=sb://127.0.0.1:5679;SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey=SAS_KEY_VALUE;UseDevelopmentEmulator=true;
 
-`codec`, `engine` know AMQP and no queue; `message`, `rules`, `config`, `entities` know Service Bus and no socket;
-`links` and `management` bring them together; `server` listens.
+`codec`, `frames`, `session` and `engine` know AMQP and no queue; `message`, `rules`, `config`, `deadlines`, `queues`
+and `entities` know Service Bus and no socket; `links` and `management` bring them together; `server` listens, and says
+on its control port what is held.
 """

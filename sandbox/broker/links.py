@@ -16,18 +16,8 @@ from urllib.parse import urlsplit
 
 from sandbox.broker import codec
 from sandbox.broker.codec import Int, Symbol
-from sandbox.broker.engine import (
-    ACCEPTED,
-    MODIFIED,
-    REJECTED,
-    RELEASED,
-    Attach,
-    Connection,
-    Outcome,
-    OutgoingLink,
-    Session,
-)
-from sandbox.broker.entities import Lock, Namespace, Queue, Receiver, Stream, Timer, Topic
+from sandbox.broker.deadlines import Timer
+from sandbox.broker.entities import Namespace, Topic
 from sandbox.broker.errors import (
     INVALID_FIELD,
     NOT_ALLOWED,
@@ -38,8 +28,11 @@ from sandbox.broker.errors import (
     UNAUTHORIZED,
     BrokerError,
 )
+from sandbox.broker.frames import ACCEPTED, MODIFIED, REJECTED, RELEASED, Attach, Outcome
 from sandbox.broker.management import EntityManagement
 from sandbox.broker.message import BATCH_FORMAT, Message, encode_response, parse_content, read_request, split_batch
+from sandbox.broker.queues import Lock, Queue, Receiver, Stream
+from sandbox.broker.session import Carrier, OutgoingLink, Session
 
 _SESSION_FILTER: Final = "com.microsoft:session-filter"
 _LOCKED_UNTIL: Final = "com.microsoft:locked-until-utc"
@@ -94,16 +87,16 @@ class ServiceBusHost:
 
     def __init__(self, namespace: Namespace) -> None:
         self.namespace = namespace
-        self.connections: set[Connection] = set()
-        self._authorized: set[Connection] = set()
+        self.connections: set[Carrier] = set()
+        self._authorized: set[Carrier] = set()
         self._waiting: dict[tuple[Session, int], _EntityReceiver] = {}
-        self._reply_links: dict[Connection, list[_ReplyLink]] = {}
+        self._reply_links: dict[Carrier, list[_ReplyLink]] = {}
 
-    def on_connected(self, connection: Connection) -> None:
+    def on_connected(self, connection: Carrier) -> None:
         """A connection is there."""
         self.connections.add(connection)
 
-    def on_disconnected(self, connection: Connection) -> None:
+    def on_disconnected(self, connection: Carrier) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
         self._authorized.discard(connection)
@@ -136,7 +129,7 @@ class ServiceBusHost:
             receiver.stop_waiting()
             receiver.on_detach(orderly)
 
-    def _token_answer(self, connection: Connection) -> "_Answer":
+    def _token_answer(self, connection: Carrier) -> "_Answer":
         def answer(payload: bytes) -> tuple[str | None, bytes]:
             message_id, reply_to, application, token = read_request(payload)
             if application.get("operation") != "put-token" or not token:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sandbox.broker.codec import Array, Int, Timestamp
-from sandbox.broker.entities import Lock, Queue, Topic
+from sandbox.broker.entities import Topic
 from sandbox.broker.errors import (
     ARGUMENT_ERROR,
     MESSAGE_SIZE_EXCEEDED,
@@ -14,6 +14,7 @@ from sandbox.broker.errors import (
     BrokerError,
 )
 from sandbox.broker.message import parse_content
+from sandbox.broker.queues import Lock, Queue
 
 _PREFIX: Final = "com.microsoft:"
 _LISTING_ALL_MS: Final = 253_402_300_799_999  # from here on, "updated after" means: do not ask when

@@ -22,8 +22,9 @@ from typing import Any, Final
 
 from sandbox.broker.config import Topology
 from sandbox.broker.engine import Connection
-from sandbox.broker.entities import Namespace, Queue
+from sandbox.broker.entities import Namespace
 from sandbox.broker.links import LoopClock, ServiceBusHost
+from sandbox.broker.queues import Queue
 
 _LOOPBACK: Final = "127.0.0.1"
 _BACKLOG: Final = 512

@@ -9,8 +9,9 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
 
 from sandbox.broker.config import parse_topology
-from sandbox.broker.entities import Lock, Namespace, Queue, Receiver, Stream, Topic
+from sandbox.broker.entities import Namespace, Topic
 from sandbox.broker.message import Content, Message, parse_content
+from sandbox.broker.queues import Lock, Queue, Receiver, Stream
 
 
 class ManualClock:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.broker.entities import Queue
 from sandbox.broker.errors import BrokerError
 from sandbox.broker.message import Content
+from sandbox.broker.queues import Queue
 from tests.broker.by_hand import HandReceiver, ManualClock, body, content, namespace, queue, topic
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.broker.entities import Lock
 from sandbox.broker.errors import BrokerError
 from sandbox.broker.message import Message, State
+from sandbox.broker.queues import Lock
 from tests.broker.by_hand import HandReceiver, ManualClock, body, content, queue
 
 _STEPS = 400
