@@ -27,7 +27,7 @@ from shared.domain.changes import Change
 from shared.domain.credit import covers
 from shared.domain.ledger import Document, Entry, content_of, document_of
 from shared.domain.money import Money
-from shared.domain.rulings import Hold, Reason
+from shared.domain.rulings import Hold, Reason, Unchanged
 from shared.errors import OutcomeUnknown, RemoteDown, Transient
 from shared.stores.claims import Claim, claim_in
 from shared.stores.records import Dossier, Outcome
@@ -101,6 +101,8 @@ async def post_once(
         if found is not None:
             return found
     if reasons := await _uncovered(wanted, hub, entity):
+        if [reason.code for reason in reasons] == ["order_cancelled"]:
+            return Outcome(Unchanged(reasons), summary=reasons[0].message)
         return Outcome(Hold(reasons), operations=tuple(alongside) if claim is None else ())
     frozen = wanted if claim is None or claim.state == "refused" else _as_frozen(wanted, claim)
     document = document_of(frozen.entry, frozen.key, frozen.posting_date, entity)

@@ -123,12 +123,16 @@ def lines_of(world: World, document: Document) -> list[Line]:
 def gross(lines: Sequence[Line]) -> Decimal:
     """What the document is worth to the customer: receivables and payment lines, not revenue, not tax.
 
-    A document of nothing else (a payment) is worth its debits.
+    A liability (a gift card) settles where it goes the way of the payment; against it, it is what was sold. A document
+    of nothing but settlement (a payment) is worth its debits.
     """
-    settlement = [line.amount for line in lines if _is_settlement(line)]
-    if len(settlement) == len(lines):
-        return sum((amount for amount in settlement if amount > 0), Decimal(0))
-    return sum(settlement, Decimal(0))
+    settlement = [line for line in lines if _is_settlement(line)]
+    paid = [line.amount for line in settlement if not _is_liability(line)]
+    owed = [line.amount for line in settlement if _is_liability(line)]
+    if len(settlement) == len(lines) and not owed:
+        return sum((amount for amount in paid if amount > 0), Decimal(0))
+    direction = sum(paid, Decimal(0)) or sum(owed, Decimal(0))
+    return sum(paid, Decimal(0)) + sum((amount for amount in owed if amount * direction > 0), Decimal(0))
 
 
 def set_opening(
@@ -322,6 +326,10 @@ def _reverse(world: World, original: Document, reversal: Document) -> None:
     for line in [*lines_of(world, original), *lines_of(world, reversal)]:
         if line.is_open:
             world.lines.put(line.key, replace(line, cleared_by=reversal.number, cleared_on=reversal.posting_date))
+
+
+def _is_liability(line: Line) -> bool:
+    return not line.customer and line.gl_account.lstrip("0").startswith("2")
 
 
 def _is_settlement(line: Line) -> bool:

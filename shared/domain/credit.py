@@ -20,6 +20,8 @@ from shared.errors import Fault, Malformed
 
 DecisionOutcome = Literal["approved", "approval_required", "declined", "referred"]
 HoldState = Literal["placed", "firm", "posted", "consumed", "released"]
+CANCELLED = "cancelled"
+"""Why a hold was released: its order was called off as a whole."""
 LIVE: frozenset[HoldState] = frozenset({"placed", "firm", "posted"})
 
 
@@ -339,6 +341,8 @@ def covers(known: DecisionWithHold, order: OnAccountOrder) -> tuple[Reason, ...]
         wrong.append(
             Reason("decision_used_twice", f"the decision is bound to order {hold.order}", "check this order on its own")
         )
+    if hold.state == "released" and hold.closed_because == CANCELLED and hold.order == order.number:
+        return (Reason("order_cancelled", f"order {order.number} was cancelled before it was posted"),)
     if hold.state == "released":
         wrong.append(Reason("hold_released", f"the hold was released: {hold.closed_because}", "check again"))
     elif hold.state == "placed" and not wrong and known.read_at >= hold.expires_at - _confirmation_margin(hold):

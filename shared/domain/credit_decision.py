@@ -61,7 +61,7 @@ def decide(
     fired = [*_account_rules(account, rules, today), *_overdue_rules(figure, rules, today)]
     prices = price_views(request, simulation)
     fired += _price_rules(request, prices, simulation, rules)
-    fired += _sap_status_rules(simulation, rules)
+    fired += _sap_status_rules(request, simulation, rules)
     if account.limit is None:
         return _verdict(fired, None, prices, value, Money.zero(value.currency), rules)
     limit = account.limit
@@ -216,11 +216,16 @@ def _price_rules(
     return fired
 
 
-def _sap_status_rules(simulation: Simulation | None, rules: Rules) -> list[tuple[Answer, Reason]]:
+def _sap_status_rules(
+    request: CheckRequest, simulation: Simulation | None, rules: Rules
+) -> list[tuple[Answer, Reason]]:
     if simulation is None or simulation.credit_status in _SAP_PASSED:
         return []
     if not simulation.credit_status:
         return [(rules.sap_status.unchecked, Reason("sap_unchecked", "SAP ran no credit check of its own"))]
+    if request.on_account < request.total:
+        whole = f"SAP weighed all {request.total}, of which {request.on_account} goes on account: its verdict is not used"
+        return [("accept", Reason("sap_weighed_more", whole))]
     message = f"SAP's own credit check says {simulation.credit_status}: not passed"
     return [(rules.sap_status.refused, Reason("sap_status", message))]
 

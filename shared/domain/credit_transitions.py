@@ -15,14 +15,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from shared.domain.credit import LIVE, Hold, Posting
+from shared.domain.credit import CANCELLED, LIVE, Hold, Posting
 from shared.domain.money import Money
 from shared.domain.rulings import Reason
 
 Step = Hold | Reason | None
 
 EXPIRED = "expired"
-CANCELLED = "cancelled"
 REPLACED = "replaced"
 GIVEN_UP = "given up by the caller"
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -89,8 +89,9 @@ class Order:
 
     @property
     def is_return(self) -> bool:
-        """Goods or money go back: every line that moves anything is negative."""
-        return any(line.quantity < 0 for line in self.lines) and not any(line.quantity > 0 for line in self.lines)
+        """Goods or money go back: every line that moves anything is negative, or nothing moves and money is given."""
+        moving = [line.quantity for line in self.lines if line.quantity]
+        return all(quantity < 0 for quantity in moving) if moving else self.total.amount < 0
 
 
 def read_order(raw: object, legal_entity: str) -> Order:

@@ -425,7 +425,7 @@ def _without_original(transaction: str, change: Change, hub: Hub, entity: LegalE
     until = change.received_at + timedelta(seconds=waits.wait_seconds)
     left = (until - hub.clock()).total_seconds()
     if left > 0:
-        raise Transient(f"original {transaction} is not on the ledger yet", retry_after_seconds=min(left, 60.0))
+        raise Transient(f"original {transaction} is not on the ledger yet")
     if waits.then == "post_unlinked":
         return None
     return Outcome(
