@@ -286,7 +286,7 @@ class CreditPolicy(_Strict):
             first_code, first = by_segment.setdefault(entity.segment, (code, entity))
             for name in ("exposure", "memory_minutes"):
                 if getattr(first, name) != getattr(entity, name):
-                    yield f"legal_entities.{code}.{name}: differs from {first_code}'s of the same segment {entity.segment}"
+                    yield f"legal_entities.{code}.{name}: differs from {first_code}, same segment {entity.segment}"
 
 
 def read_credit_policy(raw: object) -> CreditPolicy:

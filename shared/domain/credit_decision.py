@@ -224,7 +224,8 @@ def _sap_status_rules(
     if not simulation.credit_status:
         return [(rules.sap_status.unchecked, Reason("sap_unchecked", "SAP ran no credit check of its own"))]
     if request.on_account < request.total:
-        whole = f"SAP weighed all {request.total}, of which {request.on_account} goes on account: its verdict is not used"
+        part = f"of which {request.on_account} goes on account"
+        whole = f"SAP weighed all {request.total}, {part}: its verdict is not used"
         return [("accept", Reason("sap_weighed_more", whole))]
     message = f"SAP's own credit check says {simulation.credit_status}: not passed"
     return [(rules.sap_status.refused, Reason("sap_status", message))]
