@@ -75,6 +75,8 @@ class SapCredit:
 
         Nothing is saved by it, so it may be asked again.
         """
+        if not request.lines:
+            return None  # charges alone have no prices to compare
         area = entity.sales_area
         body = {
             "SalesOrderType": area.order_type,

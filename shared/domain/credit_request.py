@@ -55,6 +55,8 @@ def read_check(raw: Any, policy: CreditPolicy, correlation_id: str) -> tuple[Che
         faults.append(Fault("total", "is below zero: a checkout buys something"))
     if not faults and not Decimal(0) <= on_account.amount <= total.amount:
         faults.append(Fault("onAccount", f"is {on_account.text}, it lies between 0 and the total {total.text}"))
+    if not asked.lines and not asked.charges:
+        faults.append(Fault("lines", "are empty and there are no charges: nothing is bought"))
     if asked.replaces == asked.requestId:
         faults.append(Fault("replaces", "names a request, not the decision that is replaced"))
     if faults:
@@ -162,7 +164,7 @@ class _Check(BaseModel):
     account: Annotated[str, Field(min_length=1, max_length=32), AfterValidator(_no_control)]
     channel: Annotated[str, Field(max_length=64), AfterValidator(_no_control)] = ""
     currency: Annotated[str, Field(min_length=3, max_length=3)]
-    lines: Annotated[list[_Line], Field(min_length=1, max_length=LINES_MAX)]
+    lines: Annotated[list[_Line], Field(max_length=LINES_MAX)]
     charges: Annotated[list[_Charge], Field(max_length=LINES_MAX)] = []
     tax: Annotated[Number, AfterValidator(_not_negative)] = Decimal(0)
     total: Number
