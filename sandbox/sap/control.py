@@ -332,8 +332,9 @@ async def _announce(simulator: "SapSimulator", credit: CreditAccount) -> None:
     partner = world.partners.get(credit.account) or {}
     customer = {
         "name": partner.get("BusinessPartnerFullName"), "legalEntity": credit.legal_entity, "currency": credit.currency,
+        "limit": credit.limit,
     }  # fmt: skip
-    account = {**customer, "limit": credit.limit, "blocked": credit.blocked, "riskClass": credit.risk_class}
+    account = {**customer, "blocked": credit.blocked, "riskClass": credit.risk_class}
     neighbours = (("commerce_url", "customers", customer), ("dataverse_url", "accounts", account))
     for option, path, body in neighbours:
         url = simulator.settings.options.get(option)
