@@ -193,7 +193,7 @@ class Stack:
         for old in self._logs.glob("*.log"):
             old.unlink()
         self._out.unlink(missing_ok=True)
-        self._data = Path(tempfile.mkdtemp(prefix="concord-azurite-"))
+        self._data = _data_folder(self._out.parent)
         for number in range(self._workers):
             listen = bound_socket(_FUNCTIONS_PORT + number)
             listen.listen(1024)
@@ -395,6 +395,14 @@ class Stack:
         if self._overlay is not None:
             settings["Concord__policyOverlay"] = str(self._overlay.resolve())
         return settings | self._more_settings
+
+
+def _data_folder(parent: Path) -> Path:
+    """A new folder for Azurite's files. Those of stacks that were killed before they could tidy up go first."""
+    for old in parent.glob("azurite-*-*"):
+        if not Path(f"/proc/{old.name.split('-')[1]}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"azurite-{os.getpid()}-", dir=parent))
 
 
 def _azurite_program() -> str:

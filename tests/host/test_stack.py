@@ -95,7 +95,8 @@ async def test_an_app_that_does_not_index_fails_the_start_with_its_last_lines(tm
         async with small_stack(tmp_path, app):
             pytest.fail("the stack must not come up")
     assert not (tmp_path / "stack.json").exists()
-    assert not [p for p in psutil.Process().children(recursive=True) if "concord-azurite" in " ".join(p.cmdline())]
+    assert not [p for p in psutil.Process().children(recursive=True) if str(tmp_path) in " ".join(p.cmdline())]
+    assert not list(tmp_path.glob("azurite-*"))
 
 
 async def test_a_process_that_dies_beside_the_workers_ends_the_stack(tmp_path: Path) -> None:
