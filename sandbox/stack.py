@@ -189,7 +189,8 @@ class Stack:
         await asyncio.shield(self._failed)
 
     async def _start(self) -> None:
-        self._logs.mkdir(parents=True, exist_ok=True)
+        for folder in (self._out.parent, self._logs):
+            folder.mkdir(parents=True, exist_ok=True)
         for old in self._logs.glob("*.log"):
             old.unlink()
         self._out.unlink(missing_ok=True)
