@@ -33,6 +33,7 @@ from sandbox.kit import exact_json
 from sandbox.stack import ROOT, Stack, StackFailed
 
 POLICY: Final = Path(__file__).with_name("policy.yaml")
+POLICY_OF_FILES: Final = Path(__file__).with_name("policy_of_files.yaml")
 _QUIET_SECONDS: Final = 600.0
 _ROUNDS_MAX: Final = 6
 
@@ -52,7 +53,9 @@ def main(
         raise typer.Exit(2) from fault
     console.print(f"[bold]{day.title}[/]: {len(day.entries)} orders, {len(day.accounts)} accounts")
     try:
-        outcome = asyncio.run(_interruptible(_run(day, out, workers, console)))
+        outcome = asyncio.run(
+            _interruptible(_run(day, out, workers, POLICY if data is None else POLICY_OF_FILES, console))
+        )
     except (StackFailed, CallRefused, NeverQuiet, TimerFailed) as fault:
         console.print(f"[red]the day could not be finished: {fault}[/]")
         raise typer.Exit(2) from fault
@@ -73,13 +76,13 @@ async def _interruptible[T](work: Coroutine[Any, Any, T]) -> T:
     return await task
 
 
-async def _run(day: Day, out: Path, workers: int, console: Console) -> Outcome:
+async def _run(day: Day, out: Path, workers: int, policy: Path, console: Console) -> Outcome:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="concord-day-") as folder, _bars(console) as bars:
         starting = bars.add_task("starting the stack", total=None)
         described = Path(folder) / "stack.json"
         async with (
-            Stack(workers=workers, overlay=POLICY, out=described, logs=out / "logs"),
+            Stack(workers=workers, overlay=policy, out=described, logs=out / "logs"),
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=100)) as session,
         ):
             bars.update(starting, description="the stack stands", total=1, completed=1)

@@ -300,9 +300,12 @@ def _create(service: Service, target: Target, call: Call) -> Answer:
     if tag:
         headers["ETag"] = tag
     if created.warnings:
-        first, *others = [_message(text) for text in created.warnings]
+        first, *others = [_message(text) for text in created.warnings[:_MESSAGES_MAX]]
         headers["sap-message"] = exact_json.dumps({**first, "details": others}).decode()
     return _json(201, content, headers)
+
+
+_MESSAGES_MAX = 20  # SAP Gateway cuts what is not fatal
 
 
 def _message(text: str) -> dict[str, object]:

@@ -49,6 +49,7 @@ HAPPENINGS: tuple[tuple[type[BaseException], Happening], ...] = (
 _CONNECT_SECONDS_MAX = 5.0
 _KEEPALIVE_SECONDS = 15.0  # below the idle limit of SAP's ICM and of Azure's front ends: reuse never races a close
 _OPEN_SECONDS_MAX = 60.0
+_HEADER_BYTES_MAX = 64 * 1024
 
 deadline_var: ContextVar[float | None] = ContextVar("deadline", default=None)
 """Loop time by which the work that runs now must be done, waiting included."""
@@ -288,6 +289,8 @@ class RemoteSystem:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS_MAX),
                 auto_decompress=True,
+                max_line_size=_HEADER_BYTES_MAX,  # SAP puts its messages into one header, up to twenty of them
+                max_field_size=_HEADER_BYTES_MAX,
             )
         return self._session
 

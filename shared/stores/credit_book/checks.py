@@ -232,10 +232,8 @@ class CheckDesk:
         holds = [one.hold for one in held]
         operations: list[Op] = []
         records: list[tuple[_Waiting, DecisionRecord, Hold | None]] = []
-        for one, (simulation, in_time) in zip(group, simulations, strict=True):
-            heard = (
-                said if in_time or figure is None else SaidBySap(said.remembered, None, "the simulation took too long")
-            )
+        for one, (simulation, late) in zip(group, simulations, strict=True):
+            heard = said if not late or figure is None else SaidBySap(said.remembered, None, late)
             record, hold = self._decide(one, before, heard, simulation, holds, now, memory)
             records.append((one, record, hold))
             row = rows.decision_row(record)
@@ -395,13 +393,13 @@ def _housekeeping(held: list[Held], figure: Figure | None, now: datetime, memory
     return operations
 
 
-async def _by(simulation: asyncio.Task[Simulation | None], deadline: float) -> tuple[Simulation | None, bool]:
-    """The simulation, and whether SAP answered it in time."""
+async def _by(simulation: asyncio.Task[Simulation | None], deadline: float) -> tuple[Simulation | None, str]:
+    """The simulation, or why SAP did not answer it in time."""
     left = max(deadline - asyncio.get_running_loop().time(), 0.0)
     try:
-        return await asyncio.wait_for(asyncio.shield(simulation), left), True
-    except (TimeoutError, Transient):
-        return None, False
+        return await asyncio.wait_for(asyncio.shield(simulation), left), ""
+    except (TimeoutError, Transient) as error:
+        return None, str(error) or "the simulation took too long"
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:
