@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -58,7 +58,6 @@ class Sap:
     url: str
     session: aiohttp.ClientSession
     token: str = ""
-    extra: dict[str, str] = field(default_factory=dict)
 
     async def call(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None, **query: str
@@ -75,7 +74,7 @@ class Sap:
         async with self.session.request(
             method, f"{self.url}{ROOT}/{path}", data=data, headers=sent, params=options
         ) as answer:
-            return Reply(answer.status, dict(answer.headers), await answer.read())
+            return Reply(answer.status, answer.headers, await answer.read())
 
     async def get(self, path: str, **query: str) -> Reply:
         """A read; query options without their dollar sign."""
