@@ -127,18 +127,23 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
     async def put_stock(request: web.Request) -> web.Response:
         order = _read(await request.read(), _StockOrder)
         plant, material = request.match_info["plant"], request.match_info["material"]
-        return exact_json.response(_set_stock(world, plant, material, order.quantity, order.unit))
+        with world.state.atomic():
+            shown = _set_stock(world, plant, material, order.quantity, order.unit)
+        return exact_json.response(shown)
 
     async def move_goods(request: web.Request) -> web.Response:
         order = _read(await request.read(), _MovementOrder)
         before = world.stock.get((order.plant, order.material))
         quantity = (before.quantity if before else Decimal(0)) + order.quantity
-        return exact_json.response(_set_stock(world, order.plant, order.material, quantity, None))
+        with world.state.atomic():
+            shown = _set_stock(world, order.plant, order.material, quantity, None)
+        return exact_json.response(shown)
 
     async def put_condition(request: web.Request) -> web.Response:
         order = _read(await request.read(), _ConditionOrder)
         account, material = request.match_info["account"], request.match_info["material"]
-        condition = _set_condition(world, "" if account == "*" else account, material, order)
+        with world.state.atomic():
+            condition = _set_condition(world, "" if account == "*" else account, material, order)
         return exact_json.response({"record": condition.record, "price": state_view.plain(condition.price)})
 
     async def pay(request: web.Request) -> web.Response:

@@ -173,6 +173,7 @@ def sales_order_service(world: World) -> Service:
         changed = {
             **order, "_items": items, "TotalNetAmount": net, "_gross": gross, "OverallSDDocumentRejectionSts": rejected,
             "_open": order["_open"] and bool(live),
+            "OverallSDProcessStatus": order["OverallSDProcessStatus"] if live else "C",
         }  # fmt: skip
         _store(world, order, changed)
 

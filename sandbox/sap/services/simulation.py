@@ -9,7 +9,7 @@ from sandbox.sap.edm import Created, Deep, EntitySet, Hints, Service, Value, ent
 from sandbox.sap.edm import EntityType as Type
 from sandbox.sap.services.ordering import OrderItem, read_order
 from sandbox.sap.values import to_json
-from sandbox.sap.world import World
+from sandbox.sap.world import Priced, World
 
 _ORDER: Final = entity_type(
     "A_SalesOrderSimulationType",
@@ -95,7 +95,7 @@ def simulation_service(world: World) -> Service:
         if "to_Credit" in sent:
             expand["to_Credit"] = _shown(_CREDIT, {"TotalCreditCheckStatus": order.credit_status})
         if "to_PricingElement" in sent:
-            elements = _elements(Decimal(0), order.net, order.tax, order.currency, order.day, "")
+            elements = _elements(Priced(order.net, order.tax, Decimal(0), None), order.currency, order.day, "")
             expand["to_PricingElement"] = {"results": [_shown(_ELEMENT, element) for element in elements]}
         if "to_Partner" in sent:
             functions = [{"PartnerFunction": f, "Customer": order.account} for f in ("AG", "RE", "RG", "WE")]
@@ -138,11 +138,7 @@ def _item(
     }
     shown = _shown(_ITEM, values)
     if "to_PricingElement" in asked:
-        elements = (
-            _elements(item.priced.rate, item.priced.net, item.priced.tax, currency, day, item.unit)
-            if item.priced.is_priced
-            else []
-        )
+        elements = _elements(item.priced, currency, day, item.unit) if item.priced.is_priced else []
         shown["to_PricingElement"] = {
             "results": [_shown(_ITEM_ELEMENT, {**element, "SalesOrderItem": item.number}) for element in elements]
         }
@@ -161,21 +157,22 @@ def _item(
     return shown
 
 
-def _elements(rate: Decimal, net: Decimal, tax: Decimal, currency: str, day: date, unit: str) -> list[dict[str, Value]]:
+def _elements(priced: Priced, currency: str, day: date, unit: str) -> list[dict[str, Value]]:
+    """The price and the tax of an item or, without unit, of the whole order."""
+    condition = priced.condition
     common: dict[str, Value] = {
-        "PricingProcedureCounter": "1", "PriceConditionDeterminationDte": day, "ConditionCurrency": currency,
-        "TransactionCurrency": currency,
+        "PricingProcedureCounter": "1", "PriceConditionDeterminationDte": day, "TransactionCurrency": currency,
+        "ConditionOrigin": "A",
     }  # fmt: skip
     price: dict[str, Value] = {
-        "PricingProcedureStep": "10", "ConditionType": "PPR0", "ConditionCalculationType": "C",
-        "ConditionRateValue": rate,
-        "ConditionQuantity": Decimal(1), "ConditionQuantityUnit": unit, "ConditionAmount": net, "ConditionClass": "B",
-        "ConditionOrigin": "A",
+        "PricingProcedureStep": "10", "ConditionType": priced.manual or "PPR0", "ConditionCalculationType": "C",
+        "ConditionRateValue": priced.rate, "ConditionCurrency": condition.currency if condition else currency,
+        "ConditionQuantity": Decimal(condition.per if condition else 1), "ConditionQuantityUnit": unit,
+        "ConditionAmount": priced.net, "ConditionClass": "B", "ConditionIsManuallyChanged": bool(priced.manual),
     }  # fmt: skip
     levy: dict[str, Value] = {
         "PricingProcedureStep": "820", "ConditionType": "TTX1", "ConditionCalculationType": "A",
-        "ConditionBaseValue": net,
-        "ConditionAmount": tax, "ConditionClass": "D", "ConditionOrigin": "A",
+        "ConditionBaseValue": priced.net, "ConditionAmount": priced.tax, "ConditionClass": "D",
     }  # fmt: skip
     return [{**common, **price}, {**common, **levy}]
 
