@@ -1,24 +1,22 @@
 """OData V2 over HTTP: resource paths, reads, deep inserts, changes, function imports, and the JSON they answer."""
 
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, urlencode
 
 from sandbox.kit import exact_json
 from sandbox.kit.state import State
 from sandbox.sap import query as options
-from sandbox.sap.edm import Created, Deep, EntitySet, EntityType, Hints, Navigation, Service, Value, Values
-from sandbox.sap.errors import Detail, SapError, bad_property, not_found
+from sandbox.sap.addresses import Target, entity_url, etag_of, matching, narrow, resolve, single
+from sandbox.sap.edm import Created, Deep, EntitySet, Hints, Navigation, Service, Value, Values
+from sandbox.sap.errors import Detail, SapError, bad_property
 from sandbox.sap.metadata import edmx
 from sandbox.sap.query import Expand, Query
-from sandbox.sap.values import check, comparable, from_json, from_literal, literal, plain_json, to_json
+from sandbox.sap.values import check, comparable, from_json, from_literal, plain_json, to_json
 
 ROOT: Final = "/sap/opu/odata/sap"
-_SEGMENT: Final = re.compile(r"(?P<name>[\w$]+)(?:\((?P<key>.*)\))?", re.DOTALL)
-_KEY_PART: Final = re.compile(r"\s*(?:(?P<name>\w+)\s*=\s*)?(?P<value>(?:\w+)?'(?:[^']|'')*'|[^',]+)\s*(?:,|$)")
 _VERSION: Final = {"DataServiceVersion": "2.0"}
 
 
@@ -43,16 +41,6 @@ class Answer:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a path leads to: a set, or one row of it; `navigated` narrows a set to the children of a row."""
-
-    entity_set: EntitySet
-    row: Any = None
-    navigated: Hints | None = None
-    counting: bool = False
-
-
 def answer(service: Service, state: State, call: Call) -> Answer:
     """Carry out one request. Raises SapError."""
     path = call.path.strip("/")
@@ -62,7 +50,7 @@ def answer(service: Service, state: State, call: Call) -> Answer:
         return Answer(200, {"Content-Type": "application/xml", **_VERSION}, edmx(service))
     if path.partition("(")[0] in service.functions:
         return _call_function(service, path.partition("(")[0], call)
-    target = _resolve(service, path)
+    target = resolve(service, path)
     method = call.headers.get("X-HTTP-Method", call.method).upper() if call.method == "POST" else call.method
     match method:
         case "GET" | "HEAD":
@@ -79,108 +67,10 @@ def answer(service: Service, state: State, call: Call) -> Answer:
     raise SapError(405, "/IWFND/CM_COS/006", f"Method {method} is not allowed")
 
 
-def entity_url(base_url: str, entity_set: EntitySet, row: Any) -> str:
-    """The canonical address of a row."""
-    keys = entity_set.type.keys
-    given = [literal(entity_set.value(row, key.name), key) for key in keys]
-    inner = given[0] if len(keys) == 1 else ",".join(f"{k.name}={v}" for k, v in zip(keys, given, strict=True))
-    return f"{base_url}/{entity_set.name}({inner})"
-
-
-def etag_of(entity_set: EntitySet, row: Any) -> str | None:
-    """The weak ETag of a row, where its type has one."""
-    declared = entity_set.type.etag
-    if declared is None:
-        return None
-    return f'W/"{literal(entity_set.value(row, declared.name), declared)}"'
-
-
 def _document(service: Service, call: Call) -> Answer:
     if call.method not in {"GET", "HEAD"}:
         raise SapError(405, "/IWFND/CM_COS/006", f"Method {call.method} is not allowed on the service document")
     return _json(200, {"EntitySets": list(service.sets)})
-
-
-def _resolve(service: Service, path: str) -> Target:
-    segments = _segments(path)
-    name, key = segments[0]
-    entity_set = service.sets.get(name)
-    if entity_set is None:
-        raise not_found(f"Resource not found for segment '{name}'")
-    target = Target(entity_set) if key is None else Target(entity_set, _row(entity_set, _key(entity_set.type, key)))
-    for name, key in segments[1:]:
-        if name == "$count":
-            target = Target(target.entity_set, target.row, target.navigated, counting=True)
-            continue
-        navigation = target.entity_set.type.navigations.get(name)
-        if navigation is None or target.row is None:
-            raise not_found(f"Resource not found for segment '{name}'")
-        there = service.sets[navigation.target]
-        narrowed = _narrow(target.entity_set, target.row, navigation)
-        if key is not None:
-            target = Target(there, _row(there, {**_single(narrowed), **_key(there.type, key, partial=True)}))
-        elif navigation.many:
-            target = Target(there, navigated=narrowed)
-        else:
-            found = _matching(there, narrowed)
-            if not found:
-                raise not_found("Resource not found for segment")
-            target = Target(there, found[0])
-    return target
-
-
-def _segments(path: str) -> list[tuple[str, str | None]]:
-    """Split at slashes outside quotes; a key predicate stays with its name."""
-    found: list[tuple[str, str | None]] = []
-    for raw in re.findall(r"(?:[^/'(]|\((?:'(?:[^']|'')*'|[^')])*\)|'[^']*')+", unquote(path)):
-        segment = _SEGMENT.fullmatch(raw)
-        if segment is None:
-            raise not_found(f"Resource not found for segment '{raw}'")
-        found.append((segment["name"], segment["key"]))
-    return found
-
-
-def _key(entity_type: EntityType, text: str, *, partial: bool = False) -> dict[str, Value]:
-    keys = {key.name: key for key in entity_type.keys}
-    given: dict[str, Value] = {}
-    position = 0
-    while position < len(text):
-        part = _KEY_PART.match(text, position)
-        if part is None:
-            raise SapError(400, "/IWCOR/CX_DS_KEY_SYNTAX_ERROR", f"Malformed key ({text})")
-        name = part["name"] or (next(iter(keys)) if len(keys) == 1 else "")
-        if name not in keys:
-            raise SapError(400, "/IWCOR/CX_DS_KEY_PROPERTY_UNKNOWN", f"Invalid key predicate type for '{name}'")
-        given[name] = from_literal(keys[name], part["value"].strip())
-        position = part.end()
-    if not partial and set(given) != set(keys):
-        raise SapError(400, "/IWCOR/CX_DS_KEY_INCOMPLETE", f"The key ({text}) needs {', '.join(keys)}")
-    return given
-
-
-def _row(entity_set: EntitySet, key: Mapping[str, Value]) -> Any:
-    found = _matching(entity_set, {name: frozenset({value}) for name, value in key.items()})
-    if not found:
-        raise not_found(f"Resource not found for segment '{entity_set.type.name}'")
-    return found[0]
-
-
-def _single(narrowed: Hints) -> dict[str, Value]:
-    return {name: next(iter(values)) for name, values in narrowed.items()}
-
-
-def _narrow(entity_set: EntitySet, row: Any, navigation: Navigation) -> Hints:
-    return {theirs: frozenset({entity_set.value(row, own)}) for own, theirs in navigation.on}
-
-
-def _matching(entity_set: EntitySet, equal: Hints) -> list[Any]:
-    wanted = [(name, {comparable(value) for value in values}) for name, values in equal.items()]
-    value_of = entity_set.value
-    return [
-        row
-        for row in entity_set.rows(equal)
-        if all(comparable(value_of(row, name)) in values for name, values in wanted)
-    ]
 
 
 def _read(service: Service, target: Target, call: Call) -> Answer:
@@ -203,7 +93,7 @@ def _read(service: Service, target: Target, call: Call) -> Answer:
 def _select_rows(entity_set: EntitySet, navigated: Hints | None, asked: Query) -> list[Any]:
     hints: dict[str, frozenset[Value]] = dict(options.hints(asked.condition))
     hints.update(navigated or {})
-    rows = _matching(entity_set, navigated) if navigated else list(entity_set.rows(hints))
+    rows = matching(entity_set, navigated) if navigated else list(entity_set.rows(hints))
     if asked.condition is not None:
         test = options.predicate(entity_set, asked.condition)
         rows = [row for row in rows if test(row)]
@@ -269,7 +159,7 @@ def _entity(
     for name, navigation in entity_set.type.navigations.items():
         if name in expand:
             there = service.sets[navigation.target]
-            found = _matching(there, _narrow(entity_set, row, navigation))
+            found = matching(there, narrow(entity_set, row, navigation))
             shown = [_entity(service, there, child, base_url, _below(select, name), expand[name]) for child in found]
             content[name] = {"results": shown} if navigation.many else (shown[0] if shown else None)
         elif select is None or name in select:
@@ -291,7 +181,7 @@ def _create(service: Service, target: Target, call: Call) -> Answer:
         raise SapError(405, "/IWBEP/CM_MGW_RT/022", f"Entity set {entity_set.name} does not allow creating")
     deep = decode_deep(service, entity_set, _object(call))
     if target.navigated:
-        deep = Deep({**deep.values, **_single(target.navigated)}, deep.children)
+        deep = Deep({**deep.values, **single(target.navigated)}, deep.children)
     created: Created = entity_set.create(deep)
     content = _entity(service, entity_set, created.row, call.base_url, None, {})
     content |= created.expand

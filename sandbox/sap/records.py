@@ -72,9 +72,6 @@ class Line:
     due: date | None = None
     cleared_by: str = ""
     cleared_on: date | None = None
-    dunning_level: str = ""
-    product: str = ""
-    quantity: Decimal = Decimal(0)
     profit_center: str = ""
     cost_center: str = ""
     reference_key: str = ""

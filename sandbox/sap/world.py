@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sandbox.kit.entities import LegalEntity, legal_entities
 from sandbox.kit.state import State, Table
@@ -36,11 +38,7 @@ class World:
         self._emit = emit
         self.lag_seconds = 0.0
         self.documents: Table[DocumentKey, Document] = state.table(
-            {
-                "reference": lambda d: d.reference or None,
-                "order": lambda d: d.reference1 or None,
-                "original": lambda d: (d.company_code, d.original_reference),
-            }
+            {"original": lambda d: (d.company_code, d.original_reference)}
         )
         self.lines: Table[tuple[str, str, str, int], Line] = state.table(
             {
@@ -52,7 +50,6 @@ class World:
                 "assignment": lambda line: line.assignment or None,
                 "original": lambda line: line.document.original_reference,
                 "awref": lambda line: line.document.original_reference[:10],
-                "month": lambda line: (line.document.company_code, line.document.posting_date.strftime("%Y-%m")),
                 "company_code": lambda line: line.document.company_code,
             }
         )
@@ -76,7 +73,7 @@ class World:
                 "reference": lambda o: o.get("PurchaseOrderByCustomer") or None,
             }
         )
-        self.billing_documents: Table[str, dict[str, Any]] = state.table({"order": lambda b: b["_order"]})
+        self.billing_documents: Table[str, dict[str, Any]] = state.table()
         self.periods: Table[tuple[str, str], bool] = state.table()
         self.announced: Table[tuple[str, str], bool] = state.table()
         self._numbers: dict[str, int] = {}
@@ -108,8 +105,9 @@ class World:
         return self._stamp
 
     def today(self, company_code: str | None = None) -> date:
-        """The date; of all systems the UTC one."""
-        return self.state.now().date()
+        """The date in the calendar of a company code, or the UTC one."""
+        now = self.state.now()
+        return now.astimezone(_zone(company_code)).date() if company_code else now.date()
 
     # Customers
 
@@ -227,6 +225,11 @@ class World:
         if here is not None:
             return max(here.quantity, Decimal(0))
         return None if next(iter(self.stock.find("material", material)), None) is None else Decimal(0)
+
+
+@cache
+def _zone(company_code: str) -> ZoneInfo:
+    return ZoneInfo(legal_entities()[company_code].time_zone)
 
 
 def round_to(amount: Decimal, currency: str) -> Decimal:

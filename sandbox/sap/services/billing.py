@@ -115,7 +115,7 @@ def bill(world: World, order: Row) -> Document:
         "FiscalPeriod": document.period, "PayerParty": account, "SoldToParty": account,
         "PurchaseOrderByCustomer": str(order.get("PurchaseOrderByCustomer") or ""),
         "DocumentReferenceID": document.reference, "OverallBillingStatus": "C", "AccountingPostingStatus": "C",
-        "AccountingTransferStatus": "D", "_items": items, "_order": number,
+        "AccountingTransferStatus": "D", "_items": items
     }  # fmt: skip
     world.billing_documents.put(billing_number, row)
     flow: Row = {

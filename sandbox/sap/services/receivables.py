@@ -100,7 +100,6 @@ def receivables_service(world: World) -> Service:
                     "DueCalculationBaseDate": lambda r: r.due - timedelta(days=30) if r.due else None,
                     "PaymentTerms": lambda r: "NT30" if r.customer else "",
                     "NetDueDate": lambda r: r.due,
-                    "DunningLevel": lambda r: r.dunning_level,
                     "ProfitCenter": lambda r: r.profit_center,
                     "CostCenter": lambda r: r.cost_center,
                     "Reference3IDByBusinessPartner": lambda r: r.reference_key,

@@ -1,7 +1,6 @@
 """Sales orders (API_SALES_ORDER_SRV): deep insert, change, rejection; open orders count against credit until billed."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -112,14 +111,6 @@ _FLOW: Final = entity_type(
     SubsequentDocumentCategory 4 ro, ProcessFlowLevel 2 ro, OverallSDProcessStatus 1 ro, CreationDate date ro,
     LastChangeDate date ro""",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Children:
-    """A kind of child row that is kept with its order under `field`."""
-
-    set_name: str
-    field: str
 
 
 def sales_order_service(world: World) -> Service:

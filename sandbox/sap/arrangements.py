@@ -1,0 +1,297 @@
+"""What the control surface arranges in the simulated world: accounts, prices, stock, documents nobody posted."""
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import msgspec
+
+from sandbox.kit.entities import LegalEntity, legal_entities
+from sandbox.sap import ledger, state_view
+from sandbox.sap.configuration import BANK, BASE_UNIT, RECEIVABLES, REVENUE, decimals, plants
+from sandbox.sap.records import Condition, CreditAccount, Document, Draft, Stock
+from sandbox.sap.world import World, forever
+
+
+class CreditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """PUT /__sim/credit-accounts/{account}. What is left out keeps its value, or its default on a new account."""
+
+    legal_entity: str | None = None
+    limit: Decimal | None = None
+    currency: str | None = None
+    exposure: Decimal | None = None
+    blocked: bool | None = None
+    risk_class: str | None = None
+    prices: dict[str, Decimal] = {}
+    overdue_days: int | None = None
+    name: str | None = None
+    critical: bool | None = None
+    posting_blocked: bool | None = None
+    order_blocked: bool | None = None
+
+
+class StockOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    quantity: Decimal
+    unit: str | None = None
+
+
+class MovementOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    plant: str
+    material: str
+    quantity: Decimal
+    text: str = ""
+
+
+class _Scale(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from"}):
+    start: Decimal
+    price: Decimal
+
+
+class ConditionOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
+    price: Decimal
+    currency: str | None = None
+    start: date | None = None
+    end: date | None = None
+    per: int = 1
+    unit: str | None = None
+    legalEntity: str | None = None
+    scales: list[_Scale] = []
+
+
+class PaymentOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    account: str
+    amount: Decimal
+    legal_entity: str | None = None
+    currency: str | None = None
+
+
+class PeriodOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    open: bool
+
+
+class LagOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    seconds: float
+
+
+class ForgedDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """POST /__sim/documents: a document that nobody posted through the front door."""
+
+    legal_entity: str
+    gross: Decimal
+    order: str = ""
+    reference: str = ""
+    kind: str = "invoice"
+    customer: str | None = None
+    currency: str | None = None
+    posting_date: date | None = None
+
+
+class DocumentChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """PATCH /__sim/documents/{id}. `gross` moves the settlement and the first other line alike."""
+
+    order: str | None = None
+    reference: str | None = None
+    kind: str | None = None
+    posting_date: date | None = None
+    reversed: bool | None = None
+    gross: Decimal | None = None
+
+
+def legal_entity(code: str) -> LegalEntity:
+    entity = legal_entities().get(code)
+    if entity is None:
+        raise ValueError(f"legalEntity: one of {', '.join(legal_entities())} was expected, not {code!r}")
+    return entity
+
+
+def entity_of(world: World, account: str, code: str | None) -> LegalEntity:
+    """The legal entity given, or that of the account's first credit account."""
+    if code is not None:
+        return legal_entity(code)
+    credit = next(iter(world.credit_accounts.find("account", account)), None)
+    if credit is None:
+        raise ValueError(f"account: {account!r} has no credit account; give legalEntity")
+    return legal_entity(credit.legal_entity)
+
+
+def currency_of(world: World, account: str, entity: LegalEntity) -> str:
+    credit = world.credit_accounts.get((account, entity.credit_segment))
+    return credit.currency if credit else entity.currency
+
+
+def check_amount(amount: Decimal, currency: str, name: str) -> None:
+    allowed = decimals(currency)
+    if allowed is None:
+        raise ValueError(f"currency: {currency!r} is not known")
+    if not amount.is_finite() or -int(amount.normalize().as_tuple().exponent) > allowed:
+        raise ValueError(f"{name}: {amount} has more decimals than {currency}")
+
+
+def set_credit_account(world: World, account: str, order: CreditOrder) -> CreditAccount:
+    if not 1 <= len(account) <= 10:
+        raise ValueError("account: 1 to 10 characters")
+    known = next(iter(world.credit_accounts.find("account", account)), None)
+    entity = legal_entity(order.legal_entity or (known.legal_entity if known else "GB01"))
+    before = world.credit_accounts.get((account, entity.credit_segment))
+    currency = order.currency or (before.currency if before else entity.currency)
+    limit = order.limit if order.limit is not None else (before.limit if before else Decimal(0))
+    check_amount(limit, currency, "limit")
+    for material, price in order.prices.items():
+        set_condition(world, account, material, ConditionOrder(price, currency, legalEntity=entity.code))
+    was_known = account in world.partners
+    world.create_customer(account, entity, order.name or f"Customer {account}")
+    _set_blocks(world, account, order)
+    credit = CreditAccount(
+        account=account,
+        segment=entity.credit_segment,
+        legal_entity=entity.code,
+        limit=limit,
+        currency=currency,
+        blocked=_or(order.blocked, before.blocked if before else None, default=False),
+        block_reason="01" if order.blocked else "",
+        risk_class=order.risk_class or (before.risk_class if before else "B"),
+        critical=_or(order.critical, before.critical if before else None, default=False),
+        valid_until=before.valid_until if before else forever(),
+        changed_at=world.stamp(),
+    )
+    world.credit_accounts.put((account, entity.credit_segment), credit)
+    if order.exposure is not None or order.overdue_days is not None:
+        opening = order.exposure if order.exposure is not None else _opening(world, account, entity.code)
+        check_amount(opening, currency, "exposure")
+        ledger.set_opening(world, account, entity.code, opening, currency, order.overdue_days or 0)
+    if was_known and (order.name or order.posting_blocked is not None or order.order_blocked is not None):
+        world.partner_changed(account)
+    return credit
+
+
+def _or(given: bool | None, before: bool | None, *, default: bool) -> bool:
+    if given is not None:
+        return given
+    return default if before is None else before
+
+
+def _opening(world: World, account: str, company_code: str) -> Decimal:
+    lines = world.lines.find("customer", account)
+    return sum(
+        (
+            line.amount
+            for line in lines
+            if line.document.reference == ledger.OPENING and line.document.company_code == company_code
+        ),
+        Decimal(0),
+    )
+
+
+def _set_blocks(world: World, account: str, order: CreditOrder) -> None:
+    row = world.customers.get(account)
+    assert row is not None
+    changes: dict[str, str | bool] = {}
+    if order.posting_blocked is not None:
+        changes["PostingIsBlocked"] = order.posting_blocked
+    if order.order_blocked is not None:
+        changes["OrderIsBlockedForCustomer"] = "01" if order.order_blocked else ""
+    if order.name is not None:
+        changes |= {"CustomerName": order.name, "CustomerFullName": order.name}
+        partner = world.partners.get(account) or {}
+        names = {"OrganizationBPName1": order.name[:40], "BusinessPartnerFullName": order.name}
+        world.partners.put(account, {**partner, **names, "BusinessPartnerName": order.name})
+    if changes:
+        world.customers.put(account, {**row, **changes})
+
+
+def set_stock(world: World, plant: str, material: str, quantity: Decimal, unit: str | None) -> dict[str, object]:
+    if plant not in plants():
+        raise ValueError(f"plant: one of {', '.join(plants())} was expected, not {plant!r}")
+    if not 1 <= len(material) <= 40:
+        raise ValueError("material: 1 to 40 characters")
+    if not quantity.is_finite():
+        raise ValueError("quantity: a number")
+    world.add_material(material, unit or BASE_UNIT)
+    base_unit = unit or world.unit_of(material)
+    if base_unit != world.unit_of(material):
+        world.materials.put(material, base_unit)
+    world.stock.put((plant, material), Stock(plant, material, quantity, base_unit))
+    number = world.number("material document", 4_900_000_000)
+    keys = {"MaterialDocumentYear": str(world.today().year), "MaterialDocument": number}
+    world.emit("materialdocument.v1.MaterialDocument.Created.v1", {**keys, "Material": material, "Plant": plant})
+    return {"plant": plant, "material": material, "quantity": state_view.plain(quantity), "unit": base_unit}
+
+
+def set_condition(world: World, account: str, material: str, order: ConditionOrder) -> Condition:
+    if not 1 <= len(material) <= 40:
+        raise ValueError("material: 1 to 40 characters")
+    if not order.price.is_finite() or order.price < 0:
+        raise ValueError("price: a number, not negative")
+    known = next(iter(world.credit_accounts.find("account", account)), None) if account else None
+    code = legal_entity(order.legalEntity).code if order.legalEntity else (known.legal_entity if known else "")
+    currency = order.currency or (known.currency if known else legal_entity(code or "GB01").currency)
+    if decimals(currency) is None:
+        raise ValueError(f"currency: {currency!r} is not known")
+    world.add_material(material, order.unit or BASE_UNIT)
+    now = world.stamp()
+    condition = Condition(
+        record=world.number("condition", 1),
+        account=account,
+        material=material,
+        company_code=code,
+        price=order.price,
+        currency=currency,
+        valid_from=order.start or date(now.year, 1, 1),
+        valid_to=order.end or forever(),
+        per=order.per,
+        unit=order.unit or world.unit_of(material),
+        deleted=False,
+        changed_at=now,
+        created_on=now.date(),
+        scales=tuple(sorted((scale.start, scale.price) for scale in order.scales)),
+    )
+    if condition.valid_to < condition.valid_from:
+        raise ValueError("to: before from")
+    world.put_condition(condition)
+    return condition
+
+
+def forge(world: World, order: ForgedDocument) -> Document:
+    entity = legal_entity(order.legal_entity)
+    currency = order.currency or entity.currency
+    check_amount(order.gross, currency, "gross")
+    day = order.posting_date or world.today(entity.code)
+    settled = (
+        Draft(order.gross, currency, customer=order.customer, gl_account=RECEIVABLES)
+        if order.customer
+        else Draft(order.gross, currency, gl_account=BANK)
+    )
+    drafts = [settled, Draft(-order.gross, currency, gl_account=REVENUE)]
+    entry = ledger.Entry(
+        entity.code, "DR", day, day, drafts, reference=order.reference, reference1=order.order, reference2=order.kind
+    )
+    return ledger.post(world, entry)
+
+
+def change_document(world: World, document: Document, order: DocumentChange) -> Document:
+    changed = replace(document, changed_at=world.stamp())
+    if order.order is not None:
+        changed = replace(changed, reference1=order.order)
+    if order.reference is not None:
+        changed = replace(changed, reference=order.reference)
+    if order.kind is not None:
+        changed = replace(changed, reference2=order.kind)
+    if order.posting_date is not None:
+        changed = replace(changed, posting_date=order.posting_date, fiscal_year=document.fiscal_year)
+    if order.reversed is not None:
+        changed = replace(changed, reversed_by=document.number if order.reversed else "")
+    lines = ledger.lines_of(world, document)
+    difference = Decimal(0)
+    if order.gross is not None:
+        check_amount(order.gross, document.currency, "gross")
+        difference = order.gross - ledger.gross(lines)
+    world.documents.put(document.key, changed)
+    settlement = next((line.item for line in lines if line.customer), lines[0].item)
+    other = next(line.item for line in lines if line.item != settlement)
+    for line in lines:
+        moved = difference if line.item == settlement else -difference if line.item == other else Decimal(0)
+        world.lines.put(
+            line.key,
+            replace(line, document=changed, amount=line.amount + moved, local_amount=line.local_amount + moved),
+        )
+    return changed
