@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import re
 import signal
 import time
 from abc import ABC, abstractmethod
@@ -179,7 +178,7 @@ async def _control_errors(request: web.Request, handler: Handler) -> web.StreamR
     """Control calls are never faulted; what is wrong with one is said as 400, naming the field."""
     try:
         return await handler(request)
-    except (ValueError, re.error) as fault:
+    except ValueError as fault:
         return exact_json.response({"error": {"code": "400", "message": str(fault)}}, status=400)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sandbox.sap.query import hints, parse_filter
 from tests.kit.counter import Clock
 from tests.sap_simulator.caller import Sap
 from tests.sap_simulator.entries import debtor, entry, envelope, fault, item, notes, numbers, tax
@@ -203,6 +204,30 @@ async def test_amounts_in_a_foreign_currency_balance_in_the_company_code_currenc
     cents = [round(float(line["local_amount"]) * 100) for line in document["lines"]]
     assert sum(cents) == 0
     assert {line["local_currency"] for line in document["lines"]} == {"GBP"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "candidates_max"),
+    [
+        ("CompanyCode eq 'GB01' and DocumentReferenceID eq 'K-7'", 3),
+        ("(DocumentReferenceID eq 'K-7' or DocumentReferenceID eq 'K-8') and IsCleared eq false", 6),
+        ("AccountingDocument eq '1800000007' and FiscalYear eq '2027'", 3),
+        ("Reference1InDocumentHeader eq 'S-7'", 3),
+        ("Customer eq 'C-1' and IsCleared eq false and CompanyCode eq 'GB01'", 50),
+        ("Customer eq 'C-9'", 0),
+    ],
+)
+async def test_an_equality_on_an_indexed_property_reads_only_its_own_lines(
+    sap: Sap, condition: str, candidates_max: int
+) -> None:
+    await sap.account()
+    await sap.post(
+        envelope(*(entry(DocumentReferenceID=f"K-{n}", Reference1InDocumentHeader=f"S-{n}") for n in range(50)))
+    )
+    entity_set = sap.simulator.services["API_OPLACCTGDOCITEMCUBE_SRV"].sets["A_OperationalAcctgDocItemCube"]
+    touched = list(entity_set.rows(hints(parse_filter(entity_set.type, condition))))
+    assert len(touched) <= candidates_max
+    assert len((await sap.get(CUBE, filter=condition)).results) <= candidates_max
 
 
 async def test_posting_needs_a_logon_but_no_csrf_token(sap: Sap) -> None:
