@@ -134,14 +134,25 @@ async def _azure_tables(settings: Settings, counters: Counters, closing: AsyncEx
     from shared.stores.azure_table import AzureTable
 
     if settings.tables_connection is not None:
-        service = TableServiceClient.from_connection_string(settings.tables_connection.get_secret_value())
+        connection = settings.tables_connection.get_secret_value()
+        service = TableServiceClient.from_connection_string(connection, transport=_transport())
     else:
-        service = TableServiceClient(endpoint=settings.tables_endpoint or "", credential=_credential(settings, closing))
+        credential = _credential(settings, closing)
+        service = TableServiceClient(
+            endpoint=settings.tables_endpoint or "", credential=credential, transport=_transport()
+        )
     await closing.enter_async_context(service)
     made = {name: AzureTable(service, name, counters) for name in TABLES}
     if settings.tables_connection is not None:  # in the cloud the deployment creates them
         await asyncio.gather(*(table.create() for table in made.values()))
     return made.__getitem__
+
+
+def _transport() -> Any:
+    """Azure's own transport, without the look into netrc that it otherwise takes on a thread for every request."""
+    from azure.core.pipeline.transport import AioHttpTransport
+
+    return AioHttpTransport(use_env_settings=False)
 
 
 def _blob_bodies(settings: Settings, closing: AsyncExitStack) -> Bodies:
@@ -151,8 +162,10 @@ def _blob_bodies(settings: Settings, closing: AsyncExitStack) -> Bodies:
         from azure.storage.blob.aio import BlobServiceClient
 
         if settings.blobs_connection is not None:
-            return BlobServiceClient.from_connection_string(settings.blobs_connection.get_secret_value())
-        return BlobServiceClient(settings.blobs_endpoint or "", credential=_credential(settings, closing))
+            connection = settings.blobs_connection.get_secret_value()
+            return BlobServiceClient.from_connection_string(connection, transport=_transport())
+        credential = _credential(settings, closing)
+        return BlobServiceClient(settings.blobs_endpoint or "", credential=credential, transport=_transport())
 
     bodies = BlobBodies(open_service)
     closing.push_async_callback(bodies.close)

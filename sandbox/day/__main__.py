@@ -111,6 +111,7 @@ async def _run(day: Day, out: Path, workers: int, policy: Path, console: Console
                 seconds=seconds,
                 timers=timers,
                 total_seconds=time.monotonic() - began,
+                counters={name: count - before.get(name, 0) for name, count in counters.items()},
             )
 
 

@@ -1,7 +1,7 @@
 """The day in figures: counts, latencies, differences; what out/demo/summary.json holds."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from math import ceil
 
@@ -74,6 +74,7 @@ class Outcome:
     seconds: float
     timers: tuple[str, ...]
     total_seconds: float = 0.0
+    counters: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -139,6 +140,11 @@ def summary(outcome: Outcome) -> JsonObject:
         "reconciliation": _reconciliation(outcome),
         "latency_ms": {name: percentiles(samples) for name, samples in outcome.latencies.named().items()},
         "table_calls_per_order": outcome.table_calls_per_order,
+        "table_calls": {
+            name.removeprefix("table_calls."): count
+            for name, count in outcome.counters.items()
+            if name.startswith("table_calls.") and count
+        },
         "seconds": round(outcome.seconds, 1),
         "ok": outcome.ok,
     }

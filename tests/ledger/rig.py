@@ -174,6 +174,7 @@ async def bench(policy: LedgerPolicy | None = None) -> AsyncIterator[Bench]:
             bodies=unused,
             bus=cast(Any, bus),
             credit_book=cast(Any, book),
+            credit_desk=unused,
             sap_credit=unused,
             sap_ledger=SapLedger(ODataV2(system, client="100"), client="100"),
             sap_stock=unused,
