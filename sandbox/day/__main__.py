@@ -35,7 +35,7 @@ from sandbox.stack import ROOT, Stack, StackFailed
 POLICY: Final = Path(__file__).with_name("policy.yaml")
 POLICY_OF_FILES: Final = Path(__file__).with_name("policy_of_files.yaml")
 _QUIET_SECONDS: Final = 600.0
-_ROUNDS_MAX: Final = 6
+_RETRIES_SECONDS: Final = 120.0
 
 
 def main(
@@ -116,15 +116,17 @@ async def _run(day: Day, out: Path, workers: int, policy: Path, console: Console
 
 
 async def _settle(systems: Any, bars: Progress) -> tuple[str, ...]:
-    """Let everything come to rest, fire the timers, and again, until nothing waits for another try."""
-    fired: tuple[str, ...] = ()
-    for _ in range(_ROUNDS_MAX):
+    """Let everything come to rest, fire the timers, and again, until nothing waits for another try.
+
+    What still waits at the deadline is left to the report, which names it.
+    """
+    deadline = time.monotonic() + _RETRIES_SECONDS
+    while True:
         await until_quiet(systems, deadline_seconds=_QUIET_SECONDS, look=_looker(bars, "coming to rest"))
         fired = await fire_timers(systems)
         await until_quiet(systems, deadline_seconds=_QUIET_SECONDS, look=_looker(bars, "after the sweeps"))
-        if not (await parking_of(systems)).retrying:
-            break
-    return fired
+        if not (await parking_of(systems)).retrying or time.monotonic() > deadline:
+            return fired
 
 
 def _bars(console: Console) -> Progress:
