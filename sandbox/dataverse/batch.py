@@ -39,6 +39,8 @@ def read_batch(call: ApiCall) -> list[Part | ChangeSet]:
         kind = headers.get("Content-Type", "")
         if kind.startswith("multipart/mixed"):
             inner = [_part(call, inner_headers, body) for inner_headers, body in _parts(content, kind)]
+            if not inner:
+                raise _malformed("a change set without requests")
             if any(part.content_id is None for part in inner):
                 raise _malformed("a Content-ID header is required for every request of a change set")
             items.append(ChangeSet(tuple(inner)))

@@ -33,7 +33,7 @@ def create(work: Work, table: Table, given: Mapping[str, Value], row_id: str | N
     _settle_money(work, table, values)
     _settle_names(table, values)
     row = Row(own_id, work.rows.next_version(), values)
-    work.write(table, own_id, row)
+    work.rows.write(table, own_id, row)
     work.changes.append(Change("Create", table, None, row, sent, now))
     return row
 
@@ -51,14 +51,14 @@ def update(work: Work, table: Table, row: Row, given: Mapping[str, Value]) -> Ro
     _settle_money(work, table, values)
     _settle_names(table, values)
     changed = Row(row.id, work.rows.next_version(), values)
-    work.write(table, row.id, changed)
+    work.rows.write(table, row.id, changed)
     work.changes.append(Change("Update", table, row, changed, sent, now))
     return changed
 
 
 def delete(work: Work, table: Table, row: Row) -> None:
     """Remove a row, its parts with it; lookups that pointed there are cleared."""
-    work.write(table, row.id, None)
+    work.rows.write(table, row.id, None)
     work.changes.append(Change("Delete", table, row, None, {}, work.rows.now()))
     for child in TABLES.values():
         for column in child.of_kind(Kind.LOOKUP):
@@ -69,7 +69,7 @@ def delete(work: Work, table: Table, row: Row) -> None:
                     delete(work, child, orphan)
                 else:
                     left = Row(orphan.id, work.rows.next_version(), {**orphan.values, column.name: None})
-                    work.write(child, orphan.id, left)
+                    work.rows.write(child, orphan.id, left)
 
 
 def refuse_duplicate(work: Work, table: Table, values: Mapping[str, Value]) -> None:

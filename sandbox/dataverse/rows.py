@@ -1,6 +1,7 @@
 """The rows of the organization: versions, alternate keys, deletions kept for change tracking, and units of work."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -80,6 +81,10 @@ class Rows:
         self._graves: StateTable[tuple[str, str], Tombstone] = state.table()
         self._counters: StateTable[str, int] = state.table()
         self._alternate_keys: StateTable[tuple[str, tuple[str, ...]], str] = state.table()
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """Writes inside all stand, or, when a refusal leaves the block, all fall."""
+        return self._state.atomic()
 
     def now(self) -> datetime:
         """The organization's clock, to the second as Dataverse keeps it."""
@@ -169,38 +174,14 @@ class Rows:
             self._tables[table.name].delete(row_id)
             self._graves.put((table.name, row_id), Tombstone(row_id, self.next_version(), self.now()))
 
-    def restore(self, table: Table, row_id: str, row: Row | None) -> None:
-        """Take a write back; a row that had not been there leaves no trace."""
-        self.write(table, row_id, row)
-        if row is None:
-            self._graves.delete((table.name, row_id))
-
 
 class Work:
-    """A unit of work: writes that all stand or all fall, and the messages they set off when they stand."""
+    """What one request does to the rows, and the messages it sets off when all of it stands."""
 
     def __init__(self, rows: Rows, caller: Caller) -> None:
         self.rows = rows
         self.caller = caller
         self.changes: list[Change] = []
-        self._undo: list[Callable[[], None]] = []
-
-    def write(self, table: Table, row_id: str, row: Row | None) -> None:
-        """Write one row so that it can be taken back."""
-        before = self.rows.get(table, row_id)
-        self.rows.write(table, row_id, row)
-        self._undo.append(lambda: self.rows.restore(table, row_id, before))
-
-    def mark(self) -> tuple[int, int]:
-        """A point to which the work can be taken back."""
-        return len(self._undo), len(self.changes)
-
-    def back_to(self, mark: tuple[int, int]) -> None:
-        """Take back what was done since the mark."""
-        undone, changes = mark
-        while len(self._undo) > undone:
-            self._undo.pop()()
-        del self.changes[changes:]
 
     def required(self, table: Table, row_id: str) -> Row:
         """A row that has to be there. Raises Refused (404)."""

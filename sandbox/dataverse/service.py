@@ -34,19 +34,11 @@ class WebApi:
             if call.path == "$batch":
                 return self._batch(call, caller)
             work = Work(self._rows, caller)
-            return self._settled(work, lambda: self._route(call, work, {}))
+            with self._rows.atomic():
+                answer = self._route(call, work, {})
         except Refused as refused:
             return ApiAnswer.of_refusal(refused)
-
-    def _settled(self, work: Work, run: Callable[[], ApiAnswer]) -> ApiAnswer:
-        """Run writes as one unit: on a refusal nothing of it stays."""
-        mark = work.mark()
-        try:
-            answer = run()
-        except Refused:
-            work.back_to(mark)
-            raise
-        self._publish(work.caller, work.changes[mark[1] :])
+        self._publish(caller, work.changes)
         return answer
 
     def _route(self, call: ApiCall, work: Work, references: Mapping[str, str]) -> ApiAnswer:
@@ -126,17 +118,18 @@ class WebApi:
         work = Work(self._rows, caller)
         references: dict[str, str] = {}
         answers: list[tuple[Part, ApiAnswer]] = []
-        for part in item.parts:
-            try:
-                if part.call.method == "GET":
-                    raise bad_query("A change set cannot contain GET requests.")
-                answer = self._route(_resolved(part.call, references), work, references)
-            except Refused as refused:
-                work.back_to((0, 0))
-                return part, ApiAnswer.of_refusal(refused)
-            if part.content_id and "OData-EntityId" in answer.headers:
-                references[f"${part.content_id}"] = answer.headers["OData-EntityId"]
-            answers.append((part, answer))
+        part = item.parts[0]
+        try:
+            with self._rows.atomic():
+                for part in item.parts:
+                    if part.call.method == "GET":
+                        raise bad_query("A change set cannot contain GET requests.")
+                    answer = self._route(_resolved(part.call, references), work, references)
+                    if part.content_id and "OData-EntityId" in answer.headers:
+                        references[f"${part.content_id}"] = answer.headers["OData-EntityId"]
+                    answers.append((part, answer))
+        except Refused as refused:
+            return part, ApiAnswer.of_refusal(refused)
         self._publish(caller, work.changes)
         return answers
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 from typing import ClassVar, Final
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import msgspec
 from aiohttp import web
@@ -13,7 +14,7 @@ from sandbox.dataverse import pipeline
 from sandbox.dataverse.calls import API_PATH, ApiAnswer, ApiCall
 from sandbox.dataverse.errors import NOT_FOUND, Refused
 from sandbox.dataverse.limits import Limits, Protection
-from sandbox.dataverse.model import Table, stable_id
+from sandbox.dataverse.model import Table
 from sandbox.dataverse.payload import read_payload
 from sandbox.dataverse.query import read_query
 from sandbox.dataverse.reads import View, render
@@ -21,7 +22,7 @@ from sandbox.dataverse.rows import Caller, Row, Rows, Work
 from sandbox.dataverse.seeds import INTEGRATION_USER, SALES_USER, seed
 from sandbox.dataverse.service import BUSINESS_UNIT_ID, ORGANIZATION_ID, WebApi
 from sandbox.dataverse.tables import BY_ENTITY_SET, TABLES
-from sandbox.dataverse.values import Value, read_guid
+from sandbox.dataverse.values import Reference, Value, read_guid
 from sandbox.dataverse.webhooks import Organization, Webhooks
 from sandbox.kit import exact_json
 from sandbox.kit.events import Emitter, RetryPolicy
@@ -139,8 +140,7 @@ class Dataverse(Simulator):
             user_id=user_id,
             tag=read_query(request.raw_path.partition("?")[2]).get("tag"),
             silent="CustomAsync" in {part.strip() for part in bypass.split(",")},
-            correlation_id=read_guid(request.headers.get("x-ms-correlation-request-id", ""))
-            or stable_id(str(id(request))),
+            correlation_id=read_guid(request.headers.get("x-ms-correlation-request-id", "")) or str(uuid4()),
         )
 
     def _user_of(self, object_id: str) -> str:
@@ -172,20 +172,18 @@ class Dataverse(Simulator):
             if currency is not None:
                 values["transactioncurrencyid"] = self._currency(str(currency))
             row = self.rows.by_key(table, {"accountnumber": number})
-            if row is None:
-                initial: dict[str, Value] = {"name": number, "accountnumber": number}
-                row = pipeline.create(work, table, initial | values)
-            elif values:
-                row = pipeline.update(work, table, row, values)
+            with self.rows.atomic():
+                if row is None:
+                    initial: dict[str, Value] = {"name": number, "accountnumber": number}
+                    row = pipeline.create(work, table, initial | values)
+                elif values:
+                    row = pipeline.update(work, table, row, values)
         except Refused as refused:
-            work.back_to((0, 0))
             return _response(ApiAnswer.of_refusal(refused))
         self.webhooks.publish(work.caller, work.changes)
         return exact_json.response(render(View(table), self.rows, row, ""))
 
     def _currency(self, code: str) -> Value:
-        from sandbox.dataverse.values import Reference
-
         for row in self.rows.having(TABLES["transactioncurrency"], "isocurrencycode", code.casefold()) or ():
             return Reference("transactioncurrency", row.id)
         raise Refused(400, NOT_FOUND, f"currency: {code} is not a currency of the organization")
@@ -209,19 +207,22 @@ class Dataverse(Simulator):
         work = Work(self.rows, Caller(SALES_USER))
         call = _control_call(request, body)
         try:
-            row = None if row_id is None else self._find(table, row_id)
-            if request.method == "DELETE":
-                assert row is not None
-                pipeline.delete(work, table, row)
-            else:
-                values = read_payload(call, self.rows, table, call.json()).values
-                row = pipeline.create(work, table, values) if row is None else pipeline.update(work, table, row, values)
+            with self.rows.atomic():
+                row = self._edited(call, work, table, row_id)
         except Refused as refused:
-            work.back_to((0, 0))
             return _response(ApiAnswer.of_refusal(refused))
         self.webhooks.publish(work.caller, work.changes)
-        assert row is not None
         return exact_json.response(render(View(table), self.rows, row, ""))
+
+    def _edited(self, call: ApiCall, work: Work, table: Table, row_id: str | None) -> Row:
+        """Create, change or delete as the method of the control call says; gives the row, the deleted one too."""
+        if row_id is None:
+            return pipeline.create(work, table, read_payload(call, self.rows, table, call.json()).values)
+        row = self._find(table, row_id)
+        if call.method == "DELETE":
+            pipeline.delete(work, table, row)
+            return row
+        return pipeline.update(work, table, row, read_payload(call, self.rows, table, call.json()).values)
 
     def _find(self, table: Table, row_id: str) -> Row:
         guid = read_guid(row_id)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from sandbox.dataverse.model import Column, Kind, Table, stable_id
@@ -26,7 +27,8 @@ _SERVER_OFFSET: Final = timedelta(hours=-7)
 _POST_OPERATION: Final = 40
 _MAIN_OPERATION: Final = 30
 _WEBHOOK: Final = 8
-_BY_KEY, _BY_HEADER, _BY_QUERY = 4, 5, 6
+_BY_KEY: Final = 4
+_BY_HEADER: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +109,13 @@ class Webhooks:
         url, secret = str(endpoint.get("url")), endpoint.get("authvalue")
         if self._functions_url and url.startswith(f"{self._functions_url}/"):
             url = url.removeprefix(self._functions_url)
-        pairs = _pairs(secret) if isinstance(secret, str) else {}
-        match endpoint.get("authtype"):
-            case int(kind) if kind == _BY_KEY and isinstance(secret, str):
-                return f"{url}{'&' if '?' in url else '?'}code={secret}", {}
-            case int(kind) if kind == _BY_QUERY:
-                query = "&".join(f"{name}={value}" for name, value in pairs.items())
-                return f"{url}{'&' if '?' in url else '?'}{query}", {}
-            case int(kind) if kind == _BY_HEADER:
-                return url, pairs
-            case _:
-                return url, {}
+        authtype, joint = endpoint.get("authtype"), "&" if "?" in url else "?"
+        if not isinstance(secret, str):
+            return url, {}
+        if authtype == _BY_HEADER:
+            return url, _pairs(secret)
+        query = {"code": secret} if authtype == _BY_KEY else _pairs(secret)
+        return f"{url}{joint}{urlencode(query)}", {}
 
     def _context(self, caller: Caller, change: Change, step: _Step) -> dict[str, object]:
         row = change.after or change.before

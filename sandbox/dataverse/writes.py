@@ -19,6 +19,7 @@ from sandbox.dataverse.payload import Payload, read_payload
 from sandbox.dataverse.query import read_options, read_query
 from sandbox.dataverse.reads import render, view_of
 from sandbox.dataverse.rows import Row, Work
+from sandbox.dataverse.tables import TABLES
 from sandbox.dataverse.values import Reference, Value
 
 BULK_ACTIONS = frozenset({"CreateMultiple", "UpdateMultiple", "UpsertMultiple"})
@@ -97,8 +98,6 @@ def run_bulk_action(call: ApiCall, work: Work, table: Table, action: str) -> Api
 
 def run_bulk_delete(call: ApiCall, work: Work) -> ApiAnswer:
     """The BulkDelete action over queries by primary key; the job is done before it is answered."""
-    from sandbox.dataverse.tables import TABLES
-
     queries = call.json().get("QuerySet")
     if not isinstance(queries, list):
         raise Refused(400, BAD_VALUE, "Required field 'QuerySet' is missing")

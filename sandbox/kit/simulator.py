@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import signal
+import ssl
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -137,14 +138,14 @@ def build_app(simulator: Simulator) -> web.Application:
 
 
 @asynccontextmanager
-async def running(simulator: Simulator, port: int = 0) -> AsyncIterator[str]:
-    """Serve on 127.0.0.1 (port 0 = any free one) and give the url; stops at the end."""
+async def running(simulator: Simulator, port: int = 0, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Serve on 127.0.0.1 (port 0 = any free one), over TLS when told how, and give the url; stops at the end."""
     runner = web.AppRunner(build_app(simulator), access_log=None, keepalive_timeout=600, shutdown_timeout=5)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port, backlog=1024)
+        site = web.TCPSite(runner, "127.0.0.1", port, backlog=1024, ssl_context=tls)
         await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
@@ -156,20 +157,25 @@ def serve(simulator_class: type[Simulator], argv: Sequence[str] | None = None) -
     parser.add_argument("--functions-url")
     parser.add_argument("--functions-key", default="")
     parser.add_argument("--token-secret", default="")
+    parser.add_argument("--tls-certificate", help="PEM file with certificate and key: serve https")
     simulator_class.options(parser)
     given = vars(parser.parse_args(argv))
-    port = int(given.pop("port"))
+    port, certificate = int(given.pop("port")), given.pop("tls_certificate")
     common = {name: given.pop(name) for name in ("functions_url", "functions_key", "token_secret")}
-    asyncio.run(_serve(simulator_class(Settings(**common, options=given)), port))
+    asyncio.run(_serve(simulator_class(Settings(**common, options=given)), port, certificate))
     return 0
 
 
-async def _serve(simulator: Simulator, port: int) -> None:
+async def _serve(simulator: Simulator, port: int, certificate: str | None) -> None:
+    tls = None
+    if certificate is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(simulator, port) as url:
+    async with running(simulator, port, tls=tls) as url:
         print(f"ready {url}", flush=True)
         await stop.wait()
 
