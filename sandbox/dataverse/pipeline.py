@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from sandbox.dataverse.errors import DUPLICATE_DETECTED, DUPLICATE_ROW, Refused, no_such_row
 from sandbox.dataverse.model import Kind, Table, stable_id
+from sandbox.dataverse.pricing import line_amounts, order_totals
 from sandbox.dataverse.rows import Change, Row, Work
 from sandbox.dataverse.tables import TABLES
 from sandbox.dataverse.values import Reference, Value, padded
@@ -29,13 +30,11 @@ def create(work: Work, table: Table, given: Mapping[str, Value], row_id: str | N
     now = work.rows.now()
     author = Reference("systemuser", work.caller.user_id)
     values: dict[str, Value] = {**sent, "createdon": now, "createdby": author, "modifiedon": now, "modifiedby": author}
-    _settle_status(table, values, sent)
-    _settle_money(work, table, values)
-    _settle_names(table, values)
+    _settle(work, table, values, sent)
     row = Row(own_id, work.rows.next_version(), values)
     work.rows.write(table, own_id, row)
     work.changes.append(Change("Create", table, None, row, sent, now))
-    return row
+    return _priced(work, table, row)
 
 
 def update(work: Work, table: Table, row: Row, given: Mapping[str, Value]) -> Row:
@@ -47,19 +46,18 @@ def update(work: Work, table: Table, row: Row, given: Mapping[str, Value]) -> Ro
     values: dict[str, Value] = {
         **row.values, **sent, "modifiedon": now, "modifiedby": Reference("systemuser", work.caller.user_id),
     }  # fmt: skip
-    _settle_status(table, values, sent)
-    _settle_money(work, table, values)
-    _settle_names(table, values)
+    _settle(work, table, values, sent)
     changed = Row(row.id, work.rows.next_version(), values)
     work.rows.write(table, row.id, changed)
     work.changes.append(Change("Update", table, row, changed, sent, now))
-    return changed
+    return _priced(work, table, changed)
 
 
 def delete(work: Work, table: Table, row: Row) -> None:
     """Remove a row, its parts with it; lookups that pointed there are cleared."""
     work.rows.write(table, row.id, None)
     work.changes.append(Change("Delete", table, row, None, {}, work.rows.now()))
+    _priced(work, table, row)
     for child in TABLES.values():
         for column in child.of_kind(Kind.LOOKUP):
             if not any(target.table == table.name for target in column.targets) or not column.writable:
@@ -82,6 +80,35 @@ def refuse_duplicate(work: Work, table: Table, values: Mapping[str, Value]) -> N
         if isinstance(other, str) and other.casefold() == name.casefold():
             reason = "A record was not created or updated because a duplicate of the current record already exists."
             raise Refused(412, DUPLICATE_DETECTED, reason)
+
+
+def _settle(work: Work, table: Table, values: dict[str, Value], sent: Mapping[str, Value]) -> None:
+    """What the platform makes of the values of a row."""
+    _settle_status(table, values, sent)
+    if work.rows.native_pricing and table.name == "salesorderdetail":
+        values.update(line_amounts(values))
+    _settle_money(work, table, values)
+    _settle_names(table, values)
+
+
+def _priced(work: Work, table: Table, row: Row) -> Row:
+    """Work the order's totals out again after the order or a line of it changed; gives the row as it stands then."""
+    if not work.rows.native_pricing or table.name not in {"salesorder", "salesorderdetail"}:
+        return row
+    held = row.get("salesorderid")
+    order_id = row.id if table.name == "salesorder" else held.id if isinstance(held, Reference) else ""
+    orders = TABLES["salesorder"]
+    order = work.rows.get(orders, order_id)
+    if order is None:
+        return row
+    totals = order_totals(order, list(work.rows.having(TABLES["salesorderdetail"], "salesorderid", order_id) or ()))
+    if not totals or all(order.get(name) == value for name, value in totals.items()):
+        return row
+    values: dict[str, Value] = {**order.values, **totals}
+    _settle_money(work, orders, values)
+    priced = Row(order_id, work.rows.next_version(), values)
+    work.rows.write(orders, order_id, priced)
+    return priced if table.name == "salesorder" else row
 
 
 def _settle_status(table: Table, values: dict[str, Value], sent: Mapping[str, Value]) -> None:

@@ -71,8 +71,9 @@ class Change:
 class Rows:
     """All rows. Reading sees the past inside a stale read, because the tables beneath do."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, native_pricing: bool = False) -> None:
         self._state = state
+        self.native_pricing = native_pricing
         self._tables: dict[str, StateTable[str, Row]] = {
             name: state.table({column: _index_of(column) for column in _indexed(table)})
             for name, table in TABLES.items()

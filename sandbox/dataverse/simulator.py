@@ -51,7 +51,7 @@ class Dataverse(Simulator):
             super().__init__(settings, clock)
         # A webhook's key travels as its registration says, never in the header that other senders use.
         self.events = Emitter(settings.functions_url, "", retry=self.retry, lanes=self.event_lanes)
-        self.rows = Rows(self.state)
+        self.rows = Rows(self.state, native_pricing=bool(settings.options.get("native_pricing")))
         organization = Organization(ORGANIZATION_ID, _ORGANIZATION, BUSINESS_UNIT_ID, "concord.crm.dynamics.com")
         self.webhooks = Webhooks(self.rows, self.events, organization, settings.functions_url)
         self.api = WebApi(self.rows, self.webhooks.publish)
@@ -60,10 +60,11 @@ class Dataverse(Simulator):
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
-        """Service protection limits per user."""
+        """Service protection limits per user, and whether the platform prices orders itself."""
         parser.add_argument("--limit-requests", help="requests per window (6000)")
         parser.add_argument("--limit-window-seconds", help="length of the window (300)")
         parser.add_argument("--limit-concurrent", help="requests under way (52)")
+        parser.add_argument("--native-pricing", action="store_const", const="on", help="totals are worked out again")
 
     def routes(self, app: web.Application) -> None:
         """The Web API and this simulator's own control calls."""

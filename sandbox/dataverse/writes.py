@@ -159,7 +159,7 @@ def _create_tree(work: Work, table: Table, payload: Payload) -> Row:
         if currency is not None and "transactioncurrencyid" in child.columns:
             inherited["transactioncurrencyid"] = currency
         _create_tree(work, child, Payload({**inherited, **deeper.values}, deeper.children))
-    return row
+    return work.required(table, row.id) if payload.children else row
 
 
 def _check_version(row: Row, if_match: str) -> None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.dataverse_simulator.organization import Organization
+from tests.dataverse_simulator.organization import Organization, open_organization
 from tests.kit.counter import Clock
 
 REPRESENTATION = {"Prefer": "return=representation"}
@@ -213,6 +213,17 @@ async def test_duplicates_are_looked_for_only_when_asked(org: Organization) -> N
     assert (await org.call("POST", "accounts", {"name": "ACME"})).status == 204
     refused = await org.call("POST", "accounts", {"name": "Acme"}, {"MSCRM.SuppressDuplicateDetection": "false"})
     assert (refused.status, refused.code) == (412, "0x80040333")
+
+
+async def test_native_pricing_overrides_totals_of_orders_that_are_not_locked() -> None:
+    line = {"concord_linekey": "GB01|S-1|1", "quantity": 2, "priceperunit": 10, "tax": 4, "extendedamount": 99}
+    for locked, total, extended in ((False, 24, 24), (True, 99, 99)):
+        async with open_organization(None, native_pricing="on") as org:
+            skip = {"ispricelocked": True, "skippricecalculation": 1} if locked else {}
+            lines = [line | ({"skippricecalculation": 1} if locked else {})]
+            await org.call("POST", "salesorders", {"name": "o", "totalamount": 99, "order_details": lines} | skip)
+            order = (await org.get("salesorders?$expand=order_details")).rows[0]
+            assert (order["totalamount"], order["order_details"][0]["extendedamount"]) == (total, extended)
 
 
 async def test_a_refused_write_gives_no_version_away(org: Organization) -> None:
