@@ -14,8 +14,9 @@ from sandbox.commerce.world import JsonObject, check_order
 from sandbox.kit import exact_json
 
 ON_ACCOUNT: Final = "4"
-_ATTEMPTS: Final = 40
-_PAUSE_SECONDS: Final = 0.25
+_PATIENCE_SECONDS: Final = 60.0
+_PAUSE_SECONDS: Final = 0.1
+_PAUSE_SECONDS_MAX: Final = 2.0
 _TIMEOUT_SECONDS: Final = 30.0
 
 
@@ -28,36 +29,44 @@ class CreditCheck:
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
+        """Open the connections."""
         connector = aiohttp.TCPConnector(limit=200)
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
 
     async def stop(self) -> None:
+        """Close them."""
         if self._session is not None:
             await self._session.close()
 
     async def ask(self, body: JsonObject) -> tuple[int, Any]:
-        """Status and answer of the check; (0, text) where no answer came however often it was asked."""
+        """Status and answer of the check; (0, text) where no answer came in all the time there is.
+
+        A lost answer, 429 and 5xx are tried again with the same content; Retry-After is heeded.
+        """
         if self._url is None or self._session is None:
             return 0, "no functions url is known"
-        said: tuple[int, Any] = (0, "not asked")
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(_PAUSE_SECONDS)
-            try:
-                async with self._session.post(
-                    self._url,
-                    data=exact_json.dumps(body),
-                    headers={"Content-Type": "application/json", "x-functions-key": self._key},
-                ) as answer:
-                    content = await answer.read()
-                    said = (answer.status, _read(content))
-            except (aiohttp.ClientError, TimeoutError) as fault:
-                said = (0, repr(fault))
-                continue
-            if said[0] < 500:
-                return said
-        return said
+        clock = asyncio.get_running_loop().time
+        ends_at, pause_seconds = clock() + _PATIENCE_SECONDS, _PAUSE_SECONDS
+        while True:
+            status, said, wait_seconds = await self._ask_once(self._session, self._url, body)
+            if 0 < status < 500 and status != 429:
+                return status, said
+            pause_seconds = max(pause_seconds, wait_seconds)
+            if clock() + pause_seconds >= ends_at:
+                return status, said
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, _PAUSE_SECONDS_MAX)
+
+    async def _ask_once(self, session: aiohttp.ClientSession, url: str, body: JsonObject) -> tuple[int, Any, float]:
+        headers = {"Content-Type": "application/json", "x-functions-key": self._key}
+        try:
+            async with session.post(url, data=exact_json.dumps(body), headers=headers) as answer:
+                wait = answer.headers.get("Retry-After", "")
+                said = _read(await answer.read())
+                return answer.status, said, float(wait) if wait.isdigit() else 0.0
+        except (aiohttp.ClientError, TimeoutError) as fault:
+            return 0, repr(fault), 0.0
 
 
 def credit_request(order: JsonObject, legal_entity: str, asked: JsonObject) -> JsonObject | None:

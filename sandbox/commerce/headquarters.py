@@ -1,267 +1,282 @@
-"""Retail Server reads and headquarters' OData: orders as headers and lines, customers, prices."""
+"""Headquarters' OData: orders as headers and lines, customers, and prices from an open journal to an agreement."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final
 from urllib.parse import quote
 
 from aiohttp import web
 
-from sandbox.commerce.auth import own_url, refused
+from sandbox.commerce.auth import Gate, own_url
+from sandbox.commerce.entities import (
+    CUSTOMERS,
+    HEADERS,
+    LINES,
+    PRICE_LINES,
+    PRICES,
+    DataEntity,
+    comparable,
+    etag_of,
+    header_row,
+    line_rows,
+)
 from sandbox.commerce.world import JsonObject, StoredOrder, World
 from sandbox.dataverse.errors import Refused, bad_query
-from sandbox.dataverse.query import Comparable, Family, Property, compile_filter, read_query
+from sandbox.dataverse.query import Comparable, Family, Property, collated, compile_filter, read_query, sort_rows
 from sandbox.kit import exact_json
+from sandbox.kit.entities import legal_entities
 
 PAGE_ROWS_MAX: Final = 10_000
-_KEY: Final = re.compile(r"([A-Za-z]\w*)='((?:[^']|'')*)'")
-_OPTIONS: Final = {"$filter", "$select", "$top", "$skip", "$count", "$orderby", "cross-company"}
-_TEXT: Final = Family.TEXT
-_NUMBER: Final = Family.NUMBER
-_MOMENT: Final = Family.MOMENT
+DEFAULT_COMPANY: Final = "GB01"
+POST_JOURNAL: Final = "/api/services/ConcordServices/TradeAgreementJournals/post"
+_KEY_PAIR: Final = re.compile(r"\s*([A-Za-z]\w*)=('(?:[^']|'')*'|-?\d+(?:\.\d+)?)\s*(?:,|$)")
+_OPTIONS: Final = frozenset({"$filter", "$select", "$top", "$skip", "$count", "$orderby", "cross-company"})
 
-_HEADER: Final[Mapping[str, Family]] = {
-    "dataAreaId": _TEXT, "SalesOrderNumber": _TEXT, "SalesOrderName": _TEXT, "SalesOrderStatus": _TEXT,
-    "SalesOrderOriginCode": _TEXT, "OrderingCustomerAccountNumber": _TEXT, "InvoiceCustomerAccountNumber": _TEXT,
-    "CurrencyCode": _TEXT, "CustomersOrderReference": _TEXT, "OrderCreationDateTime": _MOMENT,
-    "RequestedReceiptDate": _MOMENT, "OrderTotalAmount": _NUMBER, "OrderTotalTaxAmount": _NUMBER,
-    "OrderTotalChargesAmount": _NUMBER,
-}  # fmt: skip
-_LINE: Final[Mapping[str, Family]] = {
-    "dataAreaId": _TEXT, "InventoryLotId": _TEXT, "SalesOrderNumber": _TEXT, "LineNumber": _NUMBER,
-    "ItemNumber": _TEXT, "OrderedSalesQuantity": _NUMBER, "SalesUnitSymbol": _TEXT, "SalesPrice": _NUMBER,
-    "LineAmount": _NUMBER, "CurrencyCode": _TEXT,
-}  # fmt: skip
-_CUSTOMER: Final[Mapping[str, Family]] = {
-    "dataAreaId": _TEXT, "CustomerAccount": _TEXT, "OrganizationName": _TEXT, "SalesCurrencyCode": _TEXT,
-    "CreditLimit": _NUMBER, "PrimaryContactEmail": _TEXT, "PrimaryContactPhone": _TEXT, "OnHoldStatus": _TEXT,
-}  # fmt: skip
-_PRICE: Final[Mapping[str, Family]] = {
-    "dataAreaId": _TEXT, "TradeAgreementJournalNumber": _TEXT, "LineNumber": _NUMBER, "ItemNumber": _TEXT,
-    "CustomerAccountNumber": _TEXT, "PriceCustomerGroupCode": _TEXT, "Price": _NUMBER, "PriceCurrencyCode": _TEXT,
-    "SalesPriceQuantity": _NUMBER, "QuantityUnitSymbol": _TEXT, "FromQuantity": _NUMBER, "ToQuantity": _NUMBER,
-    "PriceApplicableFromDate": _MOMENT, "PriceApplicableToDate": _MOMENT, "PriceSiteId": _TEXT,
-    "PriceWarehouseId": _TEXT,
-}  # fmt: skip
+type _Rows = Callable[[Mapping[str, Comparable]], Iterable[JsonObject]]
+type _Reader = Callable[[web.Request, DataEntity], web.Response]
+type _Writer = Callable[[web.Request, DataEntity, JsonObject], web.Response]
 
 
 class Headquarters:
-    """The OData endpoints under /data, and Retail Server's order read under /Commerce."""
+    """The OData endpoints under /data, and the customer's own service that posts a price journal."""
 
-    def __init__(self, world: World, secret: str) -> None:
+    def __init__(self, world: World, gate: Gate) -> None:
         self._world = world
-        self._secret = secret
-        self._sets: dict[str, tuple[Mapping[str, Family], Callable[[], Iterable[JsonObject]]]] = {
-            "SalesOrderHeadersV2": (_HEADER, lambda: map(_header, world.orders.values())),
-            "SalesOrderLinesV3": (_LINE, lambda: (line for one in world.orders.values() for line in _lines(one))),
-            "CustomersV3": (_CUSTOMER, world.customers.values),
-            "OpenSalesPriceJournalLinesV2": (_PRICE, world.price_lines.values),
-            "SalesPriceAgreements": (_PRICE, world.prices.values),
+        self._gate = gate
+        self._headers: dict[int, tuple[StoredOrder, JsonObject]] = {}
+        self._sets: dict[str, tuple[DataEntity, _Rows]] = {
+            "SalesOrderHeadersV2": (HEADERS, lambda wanted: map(self._header, self._orders(wanted))),
+            "SalesOrderLinesV3": (LINES, lambda wanted: (r for one in self._orders(wanted) for r in line_rows(one))),
+            "CustomersV3": (CUSTOMERS, self._customers),
+            "OpenSalesPriceJournalLinesV2": (PRICE_LINES, lambda wanted: world.price_lines.values()),
+            "SalesPriceAgreements": (PRICES, lambda wanted: world.prices.values()),
         }
 
     def routes(self, app: web.Application) -> None:
-        app.router.add_get("/Commerce/SalesOrders({key})", self._read_order)
-        app.router.add_get("/data/{set}({key})", self._answering(self._read_one))
-        app.router.add_get("/data/{set}", self._answering(self._read))
-        app.router.add_patch("/data/{set}({key})", self._answering(self._change))
-        app.router.add_post("/data/{set}", self._answering(self._create))
+        """Reads of every set, changes of customers, new price lines, and the posting of a journal."""
+        app.router.add_get("/data/{set}({key})", self._reading(self._read_one))
+        app.router.add_get("/data/{set}", self._reading(self._read))
+        app.router.add_patch("/data/{set}({key})", self._writing(self._change))
+        app.router.add_post("/data/{set}", self._writing(self._create))
+        app.router.add_post(POST_JOURNAL, self._post_journal)
 
-    async def _read_order(self, request: web.Request) -> web.Response:
-        if (refusal := refused(request, self._secret, own_url(request))) is not None:
-            return refusal
-        key = dict(_KEY.findall(request.match_info["key"]))
-        number = key.get("SalesId", "").replace("''", "'")
-        stored = self._world.order(number)
-        if stored is None:
-            return _fault(404, "Microsoft_Dynamics_Commerce_Runtime_ObjectNotFound", f"no order {number}")
-        return exact_json.response({**stored.order, "StatusValue": 1, "DataAreaId": stored.company})
-
-    def _answering(
-        self, serve: Callable[[web.Request], web.Response] | Callable[[web.Request, object], web.Response]
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def _reading(self, serve: _Reader) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(request: web.Request) -> web.Response:
-            if (refusal := refused(request, self._secret, own_url(request))) is not None:
-                return refusal
-            if request.match_info["set"] not in self._sets:
-                return _fault(404, "", f"no resource for {request.match_info['set']}")
-            try:
-                if request.method in ("POST", "PATCH"):
-                    body = exact_json.loads_object(await request.read())
-                    return serve(request, body)  # type: ignore[call-arg]
-                return serve(request)  # type: ignore[call-arg]
-            except Refused as fault:
-                return _fault(fault.status, "", fault.message)
-            except exact_json.NotJson as fault:
-                return _fault(400, "", str(fault))
+            return self._answer(request, lambda entity: serve(request, entity))
 
         return answer
 
-    def _read(self, request: web.Request) -> web.Response:
-        name = request.match_info["set"]
-        fields, rows_of = self._sets[name]
-        options = read_query(request.query_string)
-        if unknown := sorted(option for option in options if option not in _OPTIONS):
-            raise bad_query(f"The query option {unknown[0]} is not supported")
-        rows = list(rows_of())
+    def _writing(self, serve: _Writer) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def answer(request: web.Request) -> web.Response:
+            content = await request.read()
+            return self._answer(request, lambda entity: serve(request, entity, exact_json.loads_object(content)))
+
+        return answer
+
+    def _answer(self, request: web.Request, serve: Callable[[DataEntity], web.Response]) -> web.Response:
+        refusal = self._gate.refused(request)
+        if refusal is not None:
+            return refusal
+        if request.match_info["set"] not in self._sets:
+            return _fault(404, f"No HTTP resource was found that matches {request.path}")
+        try:
+            return serve(self._sets[request.match_info["set"]][0])
+        except Refused as fault:
+            return _fault(fault.status, fault.message)
+        except exact_json.NotJson as fault:
+            return _fault(400, str(fault))
+
+    def _orders(self, wanted: Mapping[str, Comparable]) -> Iterable[StoredOrder]:
+        """The orders that can match: those of a number where one is asked for, else all."""
+        number = wanted.get("SalesOrderNumber")
+        if not isinstance(number, str):
+            return self._world.orders.values()
+        return self._world.orders.find("folded_number", number)
+
+    def _customers(self, wanted: Mapping[str, Comparable]) -> Iterable[JsonObject]:
+        account = wanted.get("CustomerAccount")
+        customers = self._world.customers
+        return customers.find("account", account) if isinstance(account, str) else customers.values()
+
+    def _header(self, stored: StoredOrder) -> JsonObject:
+        """The row of an order, made once: months of thousands are read page by page."""
+        known = self._headers.get(id(stored))
+        if known is None or known[0] is not stored:
+            known = self._headers[id(stored)] = (stored, header_row(stored))
+        return known[1]
+
+    def _read(self, request: web.Request, entity: DataEntity) -> web.Response:
+        options = _options(request)
+        wanted: Mapping[str, Comparable] = {}
+        test = None
         if "$filter" in options:
-            chosen = compile_filter(options["$filter"], lambda path: _property(path, fields, name))
-            rows = [row for row in rows if chosen.test(row)]
+            compiled = compile_filter(options["$filter"], lambda path: _property(entity, path))
+            wanted, test = dict(compiled.equalities), compiled.test
+        rows = self._sets[entity.name][1](wanted)
         if options.get("cross-company") != "true":
-            rows = [row for row in rows if row["dataAreaId"] == "GB01"]
-        top, skip = (_whole(options, option, default) for option, default in (("$top", 0), ("$skip", 0)))
-        counted = len(rows)
-        page = rows[skip : skip + min(top or PAGE_ROWS_MAX, PAGE_ROWS_MAX)]
-        body: JsonObject = {"@odata.context": f"{own_url(request)}/data/$metadata#{name}"}
+            rows = (row for row in rows if row["dataAreaId"] == DEFAULT_COMPANY)
+        found = list(rows) if test is None else [row for row in rows if test(row)]
+        found = _ordered(entity, found, options.get("$orderby", ""))
+        top, skip = _whole(options, "$top"), _whole(options, "$skip") or 0
+        asked = found[skip:] if top is None else found[skip : skip + top]
+        page = asked[:PAGE_ROWS_MAX]
+        body: JsonObject = {"@odata.context": f"{own_url(request)}/data/$metadata#{entity.name}"}
         if options.get("$count") == "true":
-            body["@odata.count"] = counted
-        body["value"] = [_selected(row, options, fields, name) for row in page]
-        reached = skip + len(page)
-        if reached < counted and (not top or top >= PAGE_ROWS_MAX):
-            onward = {**options, "$skip": str(reached)}
+            body["@odata.count"] = len(found)
+        select = _selection(entity, options)
+        body["value"] = [_shown(row, select) for row in page]
+        if len(page) < len(asked):
+            onward = {**options, "$skip": str(skip + len(page))}
+            if top is not None:
+                onward["$top"] = str(top - len(page))
             query = "&".join(f"{quote(option)}={quote(value)}" for option, value in onward.items())
-            body["@odata.nextLink"] = f"{own_url(request)}/data/{name}?{query}"
+            body["@odata.nextLink"] = f"{own_url(request)}/data/{entity.name}?{query}"
         return exact_json.response(body)
 
-    def _read_one(self, request: web.Request) -> web.Response:
-        name = request.match_info["set"]
-        fields, rows_of = self._sets[name]
-        row = _row_of(rows_of(), _key_of(request, fields, name))
+    def _read_one(self, request: web.Request, entity: DataEntity) -> web.Response:
+        options = _options(request)
+        row = self._find(entity, _key_of(request, entity, options))
         if row is None:
-            return _fault(404, "", f"No {name} with this key")
-        return exact_json.response(_selected(row, read_query(request.query_string), fields, name))
+            return _fault(404, f"No {entity.name} with this key")
+        return exact_json.response(
+            {
+                "@odata.context": f"{own_url(request)}/data/$metadata#{entity.name}/$entity",
+                "@odata.etag": etag_of(row),
+                **_shown(row, _selection(entity, options)),
+            }
+        )
 
-    def _change(self, request: web.Request, body: object) -> web.Response:
-        name = request.match_info["set"]
-        if name != "CustomersV3":
-            return _fault(405, "", f"{name} cannot be changed here")
-        fields, rows_of = self._sets[name]
-        row = _row_of(rows_of(), _key_of(request, fields, name))
+    def _change(self, request: web.Request, entity: DataEntity, body: JsonObject) -> web.Response:
+        if entity is not CUSTOMERS:
+            return _fault(405, f"{entity.name} cannot be changed here")
+        row = self._find(entity, _key_of(request, entity, _options(request)))
         if row is None:
-            return _fault(404, "", "No customer with this key")
-        changed = {**row, **_checked(body, fields, name)}
-        self._world.customers.put((row["dataAreaId"], row["CustomerAccount"]), changed)
+            return _fault(404, f"No {entity.name} with this key")
+        if request.headers.get("If-Match", "*") not in {"*", etag_of(row)}:
+            return _fault(412, "The record was changed by another user")
+        self._world.customers.put((row["dataAreaId"], row["CustomerAccount"]), {**row, **entity.checked(body)})
         return web.Response(status=204)
 
-    def _create(self, request: web.Request, body: object) -> web.Response:
-        name = request.match_info["set"]
-        if name != "OpenSalesPriceJournalLinesV2":
-            return _fault(405, "", f"{name} cannot be created here")
-        row = _checked(body, _PRICE, name)
-        missing = [
-            field for field in ("TradeAgreementJournalNumber", "LineNumber", "ItemNumber", "Price") if field not in row
-        ]
-        if missing:
-            raise bad_query(f"The field {missing[0]} must be filled in")
-        row = {"dataAreaId": "GB01", **row}
-        key = (row["dataAreaId"], str(row["TradeAgreementJournalNumber"]), str(row["LineNumber"]))
+    def _create(self, request: web.Request, entity: DataEntity, body: JsonObject) -> web.Response:
+        if entity is not PRICE_LINES:
+            return _fault(405, f"{entity.name} cannot be created here")
+        row = {"dataAreaId": DEFAULT_COMPANY, **entity.checked(body)}
+        required = ("TradeAgreementJournalNumber", "LineNumber", "ItemNumber", "Price", "PriceCurrencyCode")
+        for name in required:
+            if row.get(name) in {None, ""}:
+                raise bad_query(f"The field '{name}' must be filled in.")
+        if row["dataAreaId"] not in legal_entities():
+            raise bad_query(f"The company '{row['dataAreaId']}' does not exist.")
+        if row.get("CustomerAccountNumber") and row.get("PriceCustomerGroupCode"):
+            raise bad_query("A price is for a customer or for a group of customers, not for both.")
+        key = (row["dataAreaId"], row["TradeAgreementJournalNumber"], str(row["LineNumber"]))
         if key in self._world.price_lines:
-            return _fault(400, "", "The record already exists")
+            raise bad_query("Cannot create a record in Trade agreement journal lines. The record already exists.")
         self._world.price_lines.put(key, row)
-        return exact_json.response(row, status=201)
+        return exact_json.response({"@odata.etag": etag_of(row), **row}, status=201)
+
+    async def _post_journal(self, request: web.Request) -> web.Response:
+        """Post the open lines of a journal: they become agreements, and the journal has no open lines any more."""
+        content = await request.read()
+        refusal = self._gate.refused(request)
+        if refusal is not None:
+            return refusal
+        try:
+            body = exact_json.loads_object(content)
+        except exact_json.NotJson as fault:
+            return _fault(400, str(fault))
+        company, journal = body.get("dataAreaId"), body.get("TradeAgreementJournalNumber")
+        if not isinstance(company, str) or not isinstance(journal, str):
+            return _fault(400, "dataAreaId and TradeAgreementJournalNumber are required")
+        lines = [(key, row) for key, row in self._world.price_lines.items() if key[:2] == (company, journal)]
+        with self._world.state.atomic():
+            for key, row in lines:
+                self._world.price_lines.delete(key)
+                self._world.add_agreement(_agreement(row))
+        return exact_json.response({"TradeAgreementJournalNumber": journal, "PostedLines": len(lines)})
+
+    def _find(self, entity: DataEntity, key: Mapping[str, str | Decimal]) -> JsonObject | None:
+        wanted = {name: collated(value) for name, value in key.items()}
+        rows = self._sets[entity.name][1](wanted)
+        return next((row for row in rows if all(collated(row[name]) == value for name, value in wanted.items())), None)
 
 
-def _header(stored: StoredOrder) -> JsonObject:
-    order = stored.order
-    charges = sum((Decimal(str(one.get("CalculatedAmount", 0))) for one in order["ChargeLines"]), Decimal(0))
-    customer = str(order.get("CustomerId") or "")
+def _agreement(line: JsonObject) -> JsonObject:
+    kept = {name: value for name, value in line.items() if name in PRICES.fields}
     return {
-        "dataAreaId": stored.company,
-        "SalesOrderNumber": stored.number,
-        "SalesOrderName": f"{order.get('ChannelId', '')} {stored.number}".strip(),
-        "SalesOrderStatus": stored.status,
-        "SalesOrderOriginCode": "RETURN" if stored.is_return else "SALE",
-        "OrderingCustomerAccountNumber": customer,
-        "InvoiceCustomerAccountNumber": customer,
-        "CurrencyCode": order["CurrencyCode"],
-        "CustomersOrderReference": str(order.get("ChannelReferenceId") or ""),
-        "OrderCreationDateTime": order["OrderPlacedDate"],
-        "RequestedReceiptDate": f"{stored.business_date}T12:00:00Z",
-        "OrderTotalAmount": order["TotalAmount"],
-        "OrderTotalTaxAmount": order["TaxAmount"],
-        "OrderTotalChargesAmount": charges,
-    }
+        "PriceApplicableFromDate": "1900-01-01T12:00:00Z", "PriceApplicableToDate": "1900-01-01T12:00:00Z",
+        "FromQuantity": 0, "ToQuantity": 0, "SalesPriceQuantity": 1, "CustomerAccountNumber": "",
+        "PriceCustomerGroupCode": "", **kept, "QuantityUnitySymbol": line.get("QuantityUnitSymbol", ""),
+    }  # fmt: skip
 
 
-def _lines(stored: StoredOrder) -> Iterable[JsonObject]:
-    for index, line in enumerate(stored.order["SalesLines"], start=1):
-        yield {
-            "dataAreaId": stored.company,
-            "InventoryLotId": f"{stored.number}-{line.get('LineId', index)}",
-            "SalesOrderNumber": stored.number,
-            "LineNumber": index,
-            "ItemNumber": line.get("ItemId", ""),
-            "OrderedSalesQuantity": line["Quantity"],
-            "SalesUnitSymbol": line.get("UnitOfMeasureSymbol", ""),
-            "SalesPrice": line["Price"],
-            "LineAmount": line["NetAmount"],
-            "CurrencyCode": stored.order["CurrencyCode"],
-        }
+def _options(request: web.Request) -> dict[str, str]:
+    options = read_query(request.rel_url.raw_query_string)
+    unknown = sorted(option for option in options if option not in _OPTIONS)
+    if unknown:
+        raise bad_query(f"The query parameter '{unknown[0]}' is not supported")
+    return options
 
 
-def _property(path: str, fields: Mapping[str, Family], name: str) -> Property[JsonObject]:
-    family = fields.get(path)
-    if family is None:
-        raise bad_query(f"Could not find a property named '{path}' on type 'Microsoft.Dynamics.DataEntities.{name}'.")
-    if family is Family.MOMENT:
-        return Property(path, lambda row: _moment(row.get(path)), family)
-    return Property(path, lambda row: row.get(path), family)
+def _property(entity: DataEntity, path: str) -> Property[JsonObject]:
+    field = entity.field(path)
+    return Property(path, lambda row: comparable(field, row.get(path)), field.family)
 
 
-def _moment(value: object) -> Comparable:
-    if not isinstance(value, str):
-        return None
-    read = datetime.fromisoformat(value)
-    if read.hour == 12 and value.endswith("T12:00:00Z"):
-        return read.date()  # a date of headquarters, which stands at noon
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
+def _ordered(entity: DataEntity, rows: list[JsonObject], text: str) -> list[JsonObject]:
+    ordering = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, _, direction = item.partition(" ")
+        if direction.strip() not in {"", "asc", "desc"}:
+            raise bad_query(f"Syntax error in the expression '{text}' of query option '$orderby'.")
+        ordering.append((_property(entity, name).getter, direction.strip() == "desc"))
+    return sort_rows(rows, ordering) if ordering else rows
 
 
-def _selected(row: JsonObject, options: Mapping[str, str], fields: Mapping[str, Family], name: str) -> JsonObject:
+def _selection(entity: DataEntity, options: Mapping[str, str]) -> list[str] | None:
     if "$select" not in options:
-        return row
-    wanted = [field.strip() for field in options["$select"].split(",")]
-    for field in wanted:
-        if field not in fields:
-            _property(field, fields, name)
-    return {field: row.get(field) for field in wanted}
+        return None
+    names = [name.strip() for name in options["$select"].split(",")]
+    for name in names:
+        entity.field(name)
+    return names
 
 
-def _key_of(request: web.Request, fields: Mapping[str, Family], name: str) -> dict[str, str]:
-    key = {field: value.replace("''", "'") for field, value in _KEY.findall(request.match_info["key"])}
-    for field in key:
-        _property(field, fields, name)
-    if not key:
-        raise bad_query("The key is not of the form field='value'")
+def _shown(row: JsonObject, select: list[str] | None) -> JsonObject:
+    return row if select is None else {name: row.get(name) for name in select}
+
+
+def _key_of(request: web.Request, entity: DataEntity, options: Mapping[str, str]) -> dict[str, str | Decimal]:
+    """The whole key; the company may be left out by a caller that stays in its own."""
+    text, position, key = request.match_info["key"], 0, dict[str, str | Decimal]()
+    while position < len(text):
+        found = _KEY_PAIR.match(text, position)
+        if found is None:
+            raise bad_query(f"The key '{text}' of {entity.name} is malformed.")
+        name, value = found.group(1), found.group(2)
+        is_number = entity.field(name).family is Family.NUMBER
+        if is_number == value.startswith("'"):
+            raise bad_query(f"The key value {value} of '{name}' is not of its type.")
+        key[name] = Decimal(value) if is_number else value[1:-1].replace("''", "'")
+        position = found.end()
+    in_own_company = options.get("cross-company") != "true"
+    if in_own_company and key.setdefault("dataAreaId", DEFAULT_COMPANY) != DEFAULT_COMPANY:
+        raise Refused(404, "", f"No {entity.name} with this key in the company {DEFAULT_COMPANY}")
+    if set(key) != set(entity.key):
+        raise bad_query(f"The key of {entity.name} is {', '.join(entity.key)}.")
     return key
 
 
-def _row_of(rows: Iterable[JsonObject], key: Mapping[str, str]) -> JsonObject | None:
-    return next((row for row in rows if all(str(row.get(name)) == value for name, value in key.items())), None)
-
-
-def _checked(body: object, fields: Mapping[str, Family], name: str) -> JsonObject:
-    assert isinstance(body, dict)
-    for field, value in body.items():
-        _property(field, fields, name)
-        is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
-        if value is not None and is_number != (fields[field] is Family.NUMBER):
-            raise bad_query(f"Cannot convert the value of '{field}' to the expected type '{fields[field].value}'.")
-        if fields[field] is Family.MOMENT and isinstance(value, str):
-            try:
-                date.fromisoformat(value[:10])
-            except ValueError as fault:
-                raise bad_query(f"'{field}' is not a date") from fault
-    return dict(body)
-
-
-def _whole(options: Mapping[str, str], name: str, default: int) -> int:
-    text = options.get(name, str(default))
+def _whole(options: Mapping[str, str], name: str) -> int | None:
+    text = options.get(name)
+    if text is None:
+        return None
     if not text.isdigit():
-        raise bad_query(f"{name} is not a whole number")
+        raise bad_query(f"Invalid value '{text}' for {name} query option found.")
     return int(text)
 
 
-def _fault(status: int, code: str, message: str) -> web.Response:
-    return exact_json.response({"error": {"code": code, "message": message}}, status=status)
+def _fault(status: int, message: str) -> web.Response:
+    error = {"code": "", "message": "An error has occurred.", "innererror": {"message": message}}
+    return exact_json.response({"error": error}, status=status)

@@ -2,14 +2,18 @@
 
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from aiohttp import web
 
+from sandbox.commerce.auth import Gate
 from sandbox.commerce.checkout import CreditCheck, credit_request
 from sandbox.commerce.headquarters import Headquarters
 from sandbox.commerce.inventory import InventoryVisibility
+from sandbox.commerce.retail_server import RetailServer
+from sandbox.commerce.returns import return_order
 from sandbox.commerce.world import JsonObject, Rejected, StoredOrder, World
 from sandbox.kit import exact_json
 from sandbox.kit.entities import legal_entities
@@ -41,8 +45,11 @@ class CommerceSimulator(Simulator):
         self.credit = CreditCheck(settings.functions_url, settings.functions_key)
 
     def routes(self, app: web.Application) -> None:
-        Headquarters(self.world, self.settings.token_secret).routes(app)
-        InventoryVisibility(self.world, self.settings.token_secret).routes(app)
+        """The systems, and the control surface."""
+        gate = Gate(self.settings.token_secret, self.state.clock)
+        RetailServer(self.world, gate).routes(app)
+        Headquarters(self.world, gate).routes(app)
+        InventoryVisibility(self.world, gate).routes(app)
         for method, path, serve in (
             ("PUT", "/__sim/orders/{number}", self._put_order),
             ("DELETE", "/__sim/orders/{number}", self._delete_order),
@@ -55,15 +62,18 @@ class CommerceSimulator(Simulator):
             app.router.add_route(method, path, _control(serve))
 
     async def started(self) -> None:
+        """Open the way to the credit check."""
         await self.credit.start()
 
     async def stopping(self) -> None:
+        """Close it."""
         await self.credit.stop()
 
     def reset(self) -> None:
         """Nothing is there at the beginning."""
 
     def snapshot(self) -> dict[str, object]:
+        """Orders, customers, prices, on-hand figures."""
         return self.world.snapshot()
 
     async def _put_order(self, request: web.Request, body: JsonObject) -> JsonObject:
@@ -76,7 +86,9 @@ class CommerceSimulator(Simulator):
         decision = body.get("decisionId")
         stored = self.world.store(company, order, status=str(body.get("status", "Created")), decision_id=decision)
         if body.get("emit"):
-            kind = body.get("type") or ("order.returned" if stored.is_return else "order.confirmed")
+            kind = (
+                body.get("type") or body.get("event") or ("order.returned" if stored.is_return else "order.confirmed")
+            )
             if kind not in _TYPES:
                 raise Rejected(f"type: is not one of {', '.join(_TYPES)}")
             self._emit(stored, kind, order=stored.order, decision_id=decision, event_id=body.get("eventId"))
@@ -110,43 +122,61 @@ class CommerceSimulator(Simulator):
             raise Rejected("order: is missing")
         company = _company(body, order, self.world)
         question = credit_request(order, company, body)
-        decision: Any = None
+        decision: JsonObject | None = None
         if question is not None:
-            status, decision = await self.credit.ask(question)
-            if status != 200 or not isinstance(decision, dict) or decision.get("outcome") != "approved":
-                return {"confirmed": False, "decision": decision, "status": status, "orderNumber": order["SalesId"]}
+            status, said = await self.credit.ask(question)
+            decision = said if isinstance(said, dict) and "outcome" in said else None
+            if decision is None or status != 200 or decision["outcome"] != "approved":
+                problem = {"problem": said, "status": status} if decision is None else {}
+                return {"confirmed": False, "decision": decision, "orderNumber": order["SalesId"], **problem}
         decision_id = decision["decisionId"] if decision else None
         stored = self.world.store(company, order, decision_id=decision_id)
         self._emit(stored, "order.confirmed", order=stored.order, decision_id=decision_id)
         return {"confirmed": True, "decision": decision, "orderNumber": stored.number}
 
     async def _ship(self, _: web.Request, body: JsonObject) -> JsonObject:
+        """The goods leave; all of them where no lines are named."""
         stored = self._known(body.get("orderNumber"), body.get("legalEntity"))
+        if body.get("lines") is None:
+            self._keep_status(stored, "Shipped")
         self._emit(stored, "order.shipped", lines=body.get("lines"), event_id=body.get("eventId"))
         return {"orderNumber": stored.number}
 
     async def _return(self, _: web.Request, body: JsonObject) -> JsonObject:
-        """A return with an order of its own, or (`orderNumber`, `lines`) of lines of the original."""
+        """A return with an order of its own; or of `lines` of `orderNumber`.
+
+        With `returnNumber` the till makes a return order from the lines, without it the event alone names them.
+        """
         order = body.get("order")
         if isinstance(order, dict):
             stored = self.world.store(_company(body, order, self.world), order)
             self._emit(stored, "order.returned", order=stored.order, event_id=body.get("eventId"))
             return {"orderNumber": stored.number}
         stored = self._known(body.get("orderNumber"), body.get("legalEntity"))
+        if body.get("returnNumber") is not None:
+            made = return_order(stored, str(body["returnNumber"]), body.get("lines") or [], self._now())
+            kept = self.world.store(stored.company, made)
+            self._emit(kept, "order.returned", order=kept.order, event_id=body.get("eventId"))
+            return {"orderNumber": kept.number}
         self._emit(stored, "order.returned", lines=body.get("lines"), event_id=body.get("eventId"))
         return {"orderNumber": stored.number}
 
     async def _cancel(self, _: web.Request, body: JsonObject) -> JsonObject:
+        """The order, or lines of it, will not be delivered."""
         stored = self._known(body.get("orderNumber"), body.get("legalEntity"))
-        cancelled = StoredOrder(
-            stored.company, stored.number, stored.order, "Canceled", stored.stored_at, stored.decision_id
-        )
-        self.world.orders.put((stored.company, stored.number), cancelled)
+        if body.get("lines") is None:
+            self._keep_status(stored, "Canceled")
         self._emit(
             stored, "order.cancelled", lines=body.get("lines"), decision_id=stored.decision_id,
             event_id=body.get("eventId"),
         )  # fmt: skip
         return {"orderNumber": stored.number}
+
+    def _keep_status(self, stored: StoredOrder, status: str) -> None:
+        self.world.orders.put((stored.company, stored.number), replace(stored, status=status))
+
+    def _now(self) -> str:
+        return self.state.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _known(self, number: object, company: object) -> StoredOrder:
         stored = self.world.order(str(number), str(company) if company else None)
@@ -169,7 +199,7 @@ class CommerceSimulator(Simulator):
             "id": str(event_id or uuid.uuid4()),
             "orderNumber": stored.number,
             "legalEntity": stored.company,
-            "occurredAt": self.state.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "occurredAt": self._now(),
             "order": order,
             "decisionId": decision_id,
         }
@@ -203,5 +233,5 @@ def _company(body: JsonObject, order: JsonObject, world: World) -> str:
 
 
 def _without_control(body: JsonObject) -> JsonObject:
-    control = ("emit", "type", "decisionId", "eventId", "legalEntity", "status")
+    control = ("emit", "type", "event", "decisionId", "eventId", "legalEntity", "status")
     return {name: value for name, value in body.items() if name not in control}

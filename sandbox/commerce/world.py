@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -70,15 +70,16 @@ class World:
     def __init__(self, state: State) -> None:
         self.state = state
         self.orders: Table[tuple[str, str], StoredOrder] = state.table(
-            {"number": lambda stored: stored.number, "day": lambda stored: (stored.company, stored.business_date)}
+            {"number": lambda stored: stored.number, "folded_number": lambda stored: stored.number.casefold()}
         )
         self.customers: Table[tuple[str, str], JsonObject] = state.table(
-            {"account": lambda row: row["CustomerAccount"]}
+            {"account": lambda row: row["CustomerAccount"].casefold()}
         )
         self.price_lines: Table[tuple[str, str, str], JsonObject] = state.table()
-        self.prices: Table[tuple[str, str, str], JsonObject] = state.table()
+        self.prices: Table[int, JsonObject] = state.table()
         self.on_hand: Table[Place, OnHand] = state.table({"product": lambda row: row.place[1]})
         self.inventory_ids: Table[str, str] = state.table()
+        self.schedules: Table[Place, Mapping[date, Decimal]] = state.table()
         self.reservations: Table[str, JsonObject] = state.table()
 
     def order(self, number: str, company: str | None = None) -> StoredOrder | None:
@@ -96,6 +97,15 @@ class World:
         self.orders.put((company, stored.number), stored)
         return stored
 
+    def customer(self, account: str) -> JsonObject | None:
+        """A customer by account, of whatever company."""
+        return next(self.customers.find("account", account.casefold()), None)
+
+    def add_agreement(self, price: JsonObject) -> None:
+        """A price that is in force from now on."""
+        record_id = 5_637_144_576 + len(self.prices)
+        self.prices.put(record_id, {**price, "RecordId": record_id})
+
     def snapshot(self) -> dict[str, object]:
         return {
             "orders": [
@@ -107,6 +117,7 @@ class World:
             ],
             "customers": list(self.customers.values()),
             "prices": list(self.prices.values()),
+            "open_price_lines": list(self.price_lines.values()),
             "on_hand": [
                 {
                     "organization": row.place[0], "product": row.place[1], "site": row.place[2],

@@ -22,6 +22,7 @@ _TOKEN: Final = re.compile(
     r"|(?P<instant>\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))"
     r"|(?P<day>\d{4}-\d\d-\d\d)"
     r"|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
+    r"|(?P<enum>[A-Za-z_][\w.]*'(?:[^']|'')*')"
     r"|(?P<name>[A-Za-z_@][\w.]*(?:/[A-Za-z_][\w.]*)*))"
 )
 _COMPARISONS: Final = ("eq", "ne", "gt", "ge", "lt", "le")
@@ -39,6 +40,7 @@ class Family(Enum):
     FLAG = "Edm.Boolean"
     MOMENT = "Edm.DateTimeOffset"
     GUID = "Edm.Guid"
+    ENUM = "Enum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +272,8 @@ class _Parser[R]:
                 literal, own = _unquoted(text), Family.TEXT
             case "guid":
                 literal, own = text.lower(), Family.GUID
+            case "enum":
+                literal, own = _unquoted(text[text.index("'") :]), Family.ENUM
             case "instant":
                 literal, own = datetime.fromisoformat(text).astimezone(UTC), Family.MOMENT
             case "day":
