@@ -26,6 +26,7 @@ _TOKEN: Final = re.compile(
     r"|(?P<name>[A-Za-z_@][\w.]*(?:/[A-Za-z_][\w.]*)*))"
 )
 _COMPARISONS: Final = ("eq", "ne", "gt", "ge", "lt", "le")
+_DEPTH_MAX: Final = 100
 _FUNCTIONS: Final = ("contains", "startswith", "endswith")
 _KNOWN_OPTIONS: Final = frozenset(
     {"$select", "$filter", "$orderby", "$expand", "$top", "$count", "$skiptoken", "$deltatoken"}
@@ -155,6 +156,7 @@ class _Parser[R]:
         self._at = 0
         self._equalities: list[tuple[str, Comparable]] = []
         self._conjunction = True
+        self._depth = 0
 
     def parse(self) -> Filter[R]:
         test = self._either()
@@ -205,11 +207,17 @@ class _Parser[R]:
         return tests[0] if len(tests) == 1 else lambda row: all(test(row) for test in tests)
 
     def _negation(self) -> Test[R]:
-        if self._word("not"):
+        self._depth += 1
+        if self._depth > _DEPTH_MAX:
+            raise bad_query(f"The recursion limit of {_DEPTH_MAX} of query option '$filter' has been exceeded.")
+        try:
+            if not self._word("not"):
+                return self._primary()
             self._conjunction = False
             test = self._negation()
             return lambda row: not test(row)
-        return self._primary()
+        finally:
+            self._depth -= 1
 
     def _primary(self) -> Test[R]:
         group, text = self._peek()

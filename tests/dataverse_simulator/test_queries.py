@@ -54,6 +54,8 @@ async def test_a_filter_finds_what_it_says(org: Organization, expression: str, f
         "$filter=contains(creditlimit,'5')",
         "$filter=(accountnumber eq 'x'",
         "$filter=accountnumber is 'x'",
+        f"$filter={'(' * 500}name eq 'x'{')' * 500}",
+        f"$filter={'not ' * 500}name eq 'x'",
         "$select=nam",
         "$orderby=nam",
         "$orderby=name up",
