@@ -98,7 +98,7 @@ async def _ledger_documents(entity: LegalEntity, month: Month, hub: Hub) -> list
 def _ledger_document(name: str, items: Sequence[LedgerItem], entity: LegalEntity) -> LedgerDocument:
     head = items[0]
     settled = {"tender_clearing", "gift_card_liability", "receivable"}
-    accounts = {entity.accounts[role] for role in settled if role in entity.accounts}  # type: ignore[index]
+    accounts = {entity.accounts[role] for role in settled if role in entity.accounts}
     accounts |= set(entity.tender_accounts.values())
     zero = Decimal(0)
     gross = sum(

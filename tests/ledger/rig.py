@@ -210,10 +210,10 @@ def sales_order(
         for code, amount, tax in charges
     ]
     zero = Decimal(0)
-    tax = sum((one["TaxAmount"] for one in (*lines, *charge_lines)), zero)
-    total = sum((one["TotalAmount"] for one in lines), zero) + sum(
-        (one["CalculatedAmount"] + one["TaxAmount"] for one in charge_lines), zero
-    )
+    charge_taxes = [Decimal(vat) for _, _, vat in charges]
+    tax: Decimal = sum((one["TaxAmount"] for one in lines), zero) + sum(charge_taxes, zero)
+    charged = sum((Decimal(amount) for _, amount, _ in charges), zero) + sum(charge_taxes, zero)
+    total: Decimal = sum((one["TotalAmount"] for one in lines), zero) + charged
     paid = tenders if tenders is not None else [("3", str(total))] if total else []
     return {
         "SalesId": number,
