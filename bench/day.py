@@ -1,6 +1,6 @@
 """The whole day: orders a second end to end, table calls an order, memory of all processes of the stack together.
 
-The 2010 retail file is replayed in part where CONCORD_TEST_DATA names its folder, else the day written for this project.
+Part of the 2010 retail file is replayed where CONCORD_TEST_DATA names its folder, else the day written here.
 Memory is the sum of proportional set sizes (pages that processes share count once), sampled while the day runs.
 """
 
@@ -33,7 +33,7 @@ async def run(report: Report) -> None:
         said, peak = await asyncio.gather(_read(child), _peak_memory(child))
         if child.returncode:
             raise RuntimeError(f"the day ended with status {child.returncode}: {said[-2000:]}")
-        summary = msgspec.json.decode(Path(out, "summary.json").read_bytes())
+        summary = msgspec.json.decode(await asyncio.to_thread(Path(out, "summary.json").read_bytes))
     orders, seconds = summary["orders"]["read"], float(summary["seconds"])
     report.figure("orders a second until all is at rest", orders / seconds, "orders/s", "15 on two idle cores")
     report.figure("table calls an order", float(summary["table_calls_per_order"]), "calls", "at most 10")

@@ -1,4 +1,4 @@
-"""What a benchmark found: ratios against a floor measured in the same run, and absolute figures that are told, never asserted."""
+"""What a benchmark found: ratios against a floor of the same run, and absolute figures that are told, never asserted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Sense = Literal["at most", "at least"]
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """`value` is the product's figure over the floor's, medians of `runs` interleaved runs; `goal` is what we aim at."""
+    """`value` is the product's figure over the floor's, medians of `runs` interleaved runs; `goal` is the aim."""
 
     bench: str
     name: str
