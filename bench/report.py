@@ -1,4 +1,4 @@
-"""What a benchmark found: ratios against a floor of the same run, and absolute figures that are told, never asserted."""
+"""What a benchmark found: ratios against a floor of the same run; absolute figures are told, never asserted."""
 
 from __future__ import annotations
 
