@@ -34,8 +34,8 @@ param messagingUnits int = 1
 param zoneRedundant bool = false
 
 @description('Concurrent calls that SAP takes from Concord in all, as agreed with the SAP basis team.')
-@minValue(32)
-@maxValue(32000)
+@minValue(8)
+@maxValue(8000)
 param sapConcurrentCalls int
 
 @description('Instances always ready for checkout and for each message flow. Lanes follow from it: drain the bus before changing it, see docs/scale.md.')
@@ -116,9 +116,12 @@ param tags object = {
 var suffix = uniqueString(resourceGroup().id, workload, environmentName)
 var baseName = '${workload}-${environmentName}'
 var compactName = take('${workload}${environmentName}${suffix}', 20)
-// One instance's limiter lets 32 calls to SAP run at once, so SAP's figure bounds the instances; one per flow at least.
-var callsPerInstance = 32
-var maximumInstanceCount = min(1000, max(sapConcurrentCalls / callsPerInstance, alwaysReadyInstances))
+// SAP's figure bounds the instances: each of them gets a share of the calls that keeps its eight sessions busy. There
+// are never fewer instances than are always ready: checkout and five message flows.
+var busyCallsPerInstance = 8
+var alwaysReadyGroups = 6
+var maximumInstanceCount = min(1000, max(sapConcurrentCalls / busyCallsPerInstance, alwaysReadyGroups * alwaysReadyInstances))
+var sapCallsPerInstance = max(1, sapConcurrentCalls / maximumInstanceCount)
 
 module identity 'modules/identity.bicep' = {
   name: 'identity'
@@ -243,6 +246,7 @@ module app 'modules/functionapp.bicep' = {
     sapUrl: sapUrl
     sapClient: sapClient
     sapUser: sapUser
+    sapCallsPerInstance: sapCallsPerInstance
     dataverseUrl: dataverseUrl
     commerceRetailUrl: commerceRetailUrl
     commerceHqUrl: commerceHqUrl

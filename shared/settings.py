@@ -35,6 +35,7 @@ class Settings(BaseModel):
     sap_client: str = Field("100", alias="Sap__client", pattern=r"^\d{3}$")
     sap_user: str = Field(alias="Sap__user", min_length=1)
     sap_password: SecretStr = Field(alias="Sap__password")
+    sap_concurrent_calls: int = Field(32, alias="Sap__concurrentCalls", ge=1, le=1000)
     dataverse_url: str = Field(alias="Dataverse__url", min_length=1)
     commerce_retail_url: str = Field(alias="Commerce__retailUrl", min_length=1)
     commerce_hq_url: str = Field(alias="Commerce__hqUrl", min_length=1)

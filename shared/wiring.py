@@ -229,7 +229,12 @@ def _clients(settings: Settings, policy: Policy, counters: Counters, closing: As
         return BearerAuth(tokens, f"{url.rstrip('/')}/.default")
 
     sap = ODataV2(
-        system("sap", settings.sap_url, auth=BasicAuth(settings.sap_user, settings.sap_password.get_secret_value())),
+        system(
+            "sap",
+            settings.sap_url,
+            auth=BasicAuth(settings.sap_user, settings.sap_password.get_secret_value()),
+            concurrency_max=settings.sap_concurrent_calls,  # this worker's share of what SAP takes from all of them
+        ),
         client=settings.sap_client,
     )
     security = system("inventory-security", settings.commerce_inventory_token_url)

@@ -23,6 +23,7 @@ param instanceMemoryMB int
 param sapUrl string
 param sapClient string
 param sapUser string
+param sapCallsPerInstance int
 param dataverseUrl string
 param commerceRetailUrl string
 param commerceHqUrl string
@@ -157,6 +158,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
     Sap__client: sapClient
     Sap__user: sapUser
     Sap__password: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/sap-password)'
+    Sap__concurrentCalls: string(sapCallsPerInstance)
     Dataverse__url: dataverseUrl
     Commerce__retailUrl: commerceRetailUrl
     Commerce__hqUrl: commerceHqUrl
