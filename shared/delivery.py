@@ -114,6 +114,9 @@ async def _attempt(delivery: Delivery, story: Story, connected: Hub) -> None:
     if parked is not None:
         await _queue(delivery, change, parked, connected)
         return
+    if await connected.pauses.is_paused(delivery.flow):
+        await _park_while_paused(change, delivery.flow, connected)
+        return
     guard = await _crash_guard(delivery, change, dossier, connected)
     if isinstance(guard, Outcome):
         await _hold(change, guard, delivery.flow, connected, extra=[])
@@ -228,6 +231,17 @@ async def _park(change: Change, delivery: Delivery, error: Transient, connected:
     telemetry.log_fault(delivery.flow, error, integration_key=change.business_key, due=due.isoformat())
 
 
+async def _park_while_paused(change: Change, flow: str, connected: Hub) -> None:
+    """The flow is paused: the message waits in the table, where neither time to live nor delivery count reaches it."""
+    now = connected.clock()
+    await connected.parked.note(change, flow, now)
+    operations = park_operations(
+        change, flow, state="paused", due_at=now, reason="the flow is paused", case_id="", now=now
+    )
+    await connected.records.write(change.business_key, operations)
+    connected.counters.add(f"paused.{flow}")
+
+
 async def _queue(delivery: Delivery, change: Change, parked: Parked, connected: Hub) -> None:
     """The key is parked: wait in order behind its head. A repeat of a waiting message waits already."""
     if parked.holds(change.message_id):
@@ -247,6 +261,8 @@ async def _work_off(delivery: Delivery, parked: Parked, story: Story, connected:
         if current.state == "case" and not current.decision and not forced:
             return
         if current.state == "due" and current.due_at > now + timedelta(seconds=1) and not forced:
+            return
+        if await connected.pauses.is_paused(delivery.flow):
             return
         forced = False
         dossier = await connected.records.read(current.business_key)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from shared.stores.cases import Cases
     from shared.stores.credit_book import CheckDesk, CreditBook
     from shared.stores.parking import ParkedIndex
+    from shared.stores.pauses import Pauses
     from shared.stores.records import Records
     from shared.stores.table import Table
 
@@ -54,6 +55,7 @@ class Hub:
     records: Records
     cases: Cases
     parked: ParkedIndex
+    pauses: Pauses
     bodies: Bodies
     bus: BusPort
     credit_book: CreditBook
@@ -99,6 +101,7 @@ async def build_hub(
     from shared.stores.cases import Cases
     from shared.stores.credit_book import CheckDesk, CreditBook
     from shared.stores.parking import ParkedIndex
+    from shared.stores.pauses import Pauses
     from shared.stores.records import Records
 
     policy = load_policy(settings.policy_overlay)
@@ -119,6 +122,7 @@ async def build_hub(
         records=Records(by_name("records")),
         cases=Cases(by_name("cases")),
         parked=ParkedIndex(by_name("parked")),
+        pauses=Pauses(by_name("parked")),
         bodies=kept,
         bus=sent,
         credit_book=book,

@@ -13,6 +13,7 @@ from shared.domain.changes import Change
 from shared.settings import Settings
 from shared.stores.cases import Cases
 from shared.stores.parking import ParkedIndex
+from shared.stores.pauses import Pauses
 from shared.stores.records import Records
 from shared.stores.table import Table
 from shared.telemetry import Counters
@@ -111,6 +112,7 @@ def hub_in_memory(**given: Any) -> Hub:
         "records": Records(tables["records"]),
         "cases": Cases(tables["cases"]),
         "parked": ParkedIndex(tables["parked"]),
+        "pauses": Pauses(tables["parked"]),
         "bodies": MemoryBodies(),
         "bus": RememberingBus(),
         **dict.fromkeys(

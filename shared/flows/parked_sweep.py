@@ -19,8 +19,12 @@ async def parked_sweep(hub: Hub) -> dict[str, int]:
     """Look at every parked key once; returns how many were woken, forgotten, left waiting and wait for a person."""
     counted = {"woken": 0, "forgotten": 0, "waiting": 0, "cases": 0}
     now = hub.clock()
+    paused = {pause.flow for pause in await hub.pauses.list()}
     for row in await hub.parked.list():
         flow, business_key = row.key.split("|", 1)
+        if flow in paused:
+            counted["waiting"] += 1
+            continue
         parked = parked_in(await hub.records.read(business_key), flow)
         if parked is None or not parked.waiting:
             try:

@@ -1,7 +1,7 @@
 """Parked keys: a message that cannot go on, and all later ones of its key and flow, in order.
 
-One head row (`0|park|<flow>`) tells why the key is parked, when it is due or which case it waits for; each waiting
-message is a row behind it (`0|wait|<flow>|<number>`), the first of them the head. All of them live in the key's own
+One head row (`0|park|<flow>`) tells what the key waits for: its time, a case, or its flow, which is paused. Each
+waiting message is a row behind it (`0|wait|<flow>|<number>`), the first of them the head. All live in the key's own
 partition, so that parking, queueing and working off are transactions on what was read. An index row in another table
 lets the sweep find overdue keys; it is written first and may be stale, the head row decides.
 """
@@ -18,6 +18,8 @@ from shared.stores.records import Dossier
 from shared.stores.table import Op, Row, Table
 
 _PARTITION = "parked"
+ParkedState = Literal["due", "case", "paused"]
+"""What the head waits for: its time, a person's decision, the flow itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Parked:
 
     business_key: str
     flow: str
-    state: Literal["due", "case"]
+    state: ParkedState
     due_at: datetime
     attempts: int
     next_number: int
@@ -126,7 +128,7 @@ def park_operations(
     change: Change,
     flow: str,
     *,
-    state: Literal["due", "case"],
+    state: ParkedState,
     due_at: datetime,
     reason: str,
     case_id: str,
@@ -178,8 +180,9 @@ class ParkedIndex:
     async def forget(self, row: Row) -> None:
         await self._table.transact(_PARTITION, [Op("delete", row, row.etag)])
 
-    async def list(self) -> list[Row]:
-        return await self._table.query(_PARTITION)
+    async def list(self, flow: str = "") -> list[Row]:
+        """The noted keys of one flow, or of all."""
+        return await self._table.query(_PARTITION, prefix=f"{flow}|" if flow else "")
 
 
 def _waiting_key(flow: str, number: int) -> str:

@@ -171,6 +171,7 @@ async def bench(policy: LedgerPolicy | None = None) -> AsyncIterator[Bench]:
             records=Records(table),
             cases=unused,
             parked=unused,
+            pauses=unused,
             bodies=unused,
             bus=cast(Any, bus),
             credit_book=cast(Any, book),
