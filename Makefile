@@ -4,6 +4,8 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+SCANNER := .venv-checkov
+BICEP := $(wildcard infra/*.bicep infra/modules/*.bicep)
 DATA ?=
 ORDERS ?=
 WORKERS ?= 1
@@ -39,14 +41,24 @@ bench: $(READY) ## the benchmarks: ratios against a floor in the same run; write
 review: $(READY) ## the architecture review (METADATA=dir checks EDMX and OpenAPI documents too)
 	@$(PY) -m shared.review $(if $(METADATA),--metadata "$(METADATA)")
 
-check: $(READY) ## formatting, lint, types, architecture
+check: $(READY) $(SCANNER)/.scanned ## formatting, lint, types, architecture, infrastructure (without the Bicep compiler)
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(PY) -m pytest tests/architecture -q -p no:randomly
+	@$(PY) -m infra.checks
+
+$(SCANNER)/.ready: requirements-scan.txt | $(READY)
+	@echo "setup: the Bicep scanner"
+	@$(PY) -m venv $(SCANNER) && $(SCANNER)/bin/python -m pip install -q --disable-pip-version-check -r requirements-scan.txt
+	@touch $@
+
+$(SCANNER)/.scanned: $(SCANNER)/.ready $(BICEP) infra/checks/scan.py
+	@$(PY) -m infra.checks.scan $(SCANNER)/bin/checkov
+	@touch $@
 
 format: $(READY) ## format and sort imports
 	@$(VENV)/bin/ruff check --fix --select I . && $(VENV)/bin/ruff format .
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) node_modules out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(SCANNER) node_modules out .mypy_cache .ruff_cache .pytest_cache .hypothesis
