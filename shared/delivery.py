@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -59,6 +58,11 @@ async def settle_without_dossier(message: func.ServiceBusMessage, flow: str, sto
     """The same for a flow that keeps its own book: no dossier, no parking; what cannot go on becomes a case."""
     connected = await hub()
     delivery = await read_delivery(message, flow, TOPICS[flow], connected.bodies)
+    await deliver_without_dossier(delivery, story, connected)
+
+
+async def deliver_without_dossier(delivery: Delivery, story: BareStory, connected: Hub) -> None:
+    """One delivery to a flow that keeps its own book, retried in place."""
 
     async def attempt() -> None:
         await _run_bare(delivery, story, connected)
@@ -78,7 +82,8 @@ async def deliver(delivery: Delivery, story: Story, connected: Hub) -> None:
 async def _patiently(delivery: Delivery, attempt: Callable[[], Awaitable[None]], connected: Hub) -> None:
     """Repeat an attempt: at once after a lost race, after a pause while a system is down, until the lane has waited."""
     waits = connected.policy.messaging
-    give_up_at = time.monotonic() + waits.lane_wait_seconds
+    now = asyncio.get_running_loop().time
+    give_up_at = now() + waits.lane_wait_seconds
     races = pauses = 0
     while True:
         try:
@@ -94,7 +99,7 @@ async def _patiently(delivery: Delivery, attempt: Callable[[], Awaitable[None]],
             pause = wish * random.uniform(0.75, 1.25)  # noqa: S311 - spreads the lanes, guards nothing
             telemetry.log_fault(delivery.flow, error, message_id=delivery.message_id, waits_seconds=round(pause, 2))
             connected.counters.add(f"waits.{delivery.flow}")
-            if time.monotonic() + pause > give_up_at:
+            if now() + pause > give_up_at:
                 raise
             await asyncio.sleep(pause)
 
