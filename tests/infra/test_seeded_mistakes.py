@@ -1,0 +1,173 @@
+"""Every mistake of this table, made in a copy of the infrastructure, is found by the checks that `make check` runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from infra.checks.__main__ import check
+from tests.infra.conftest import ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """In `file`, the first `old` becomes `new`; some finding then says `says`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    says: str
+
+
+MISTAKES = (
+    Mistake("wrong property", "infra/modules/servicebus.bicep",
+            "    minimumTlsVersion: '1.2'", "    minTlsVersion: '1.2'", "no property properties.minTlsVersion"),
+    Mistake("wrong nested property", "infra/modules/functionapp.bicep",
+            "perInstanceConcurrency:", "perInstanceConcurency:", "perInstanceConcurency"),
+    Mistake("missing required property", "infra/modules/functionapp.bicep",
+            "        version: '3.13'\n", "", "properties.functionAppConfig.runtime.version is missing"),
+    Mistake("wrong runtime", "infra/modules/functionapp.bicep",
+            "version: '3.13'", "version: '3.11'", "runtime.version is '3.11'"),
+    Mistake("unknown type", "infra/modules/keyvault.bicep",
+            "Microsoft.KeyVault/vaults@2025-05-01", "Microsoft.KeyVaults/vaults@2025-05-01", "is not in types.yaml"),
+    Mistake("unknown version", "infra/modules/storage-state.bicep",
+            "storageAccounts@2025-06-01", "storageAccounts@2025-16-01", "API version of Microsoft.Storage"),
+    Mistake("missing role", "infra/modules/servicebus.bicep",
+            "scope: orderSubscriptions[index]", "scope: orderSubscriptions[0]",
+            "needs Service Bus Data Receiver on"),
+    Mistake("role too many", "infra/modules/storage-state.bicep",
+            "  scope: bodies\n", "  scope: account\n", "which it does not need"),
+    Mistake("role on the whole group", "infra/modules/keyvault.bicep",
+            "  scope: vault\n  properties: {\n    roleDefinitionId", "  properties: {\n    roleDefinitionId",
+            "assigned on the whole resource group"),
+    Mistake("sender may receive", "infra/modules/servicebus.bicep",
+            "Microsoft.Authorization/roleDefinitions', serviceBusDataSender)",
+            "Microsoft.Authorization/roleDefinitions', serviceBusDataReceiver)", "gets Service Bus Data Receiver on"),
+    Mistake("wrong GUID", "infra/modules/servicebus.bicep",
+            "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39", "69a216fc-b8fb-44d8-bc22-1f3c2cd27a30", "GUID of no role"),
+    Mistake("GUID under another role's name", "infra/modules/storage-deployment.bicep",
+            "b7e6dc6d-f1e8-4753-8033-0f276bb0955b", "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
+            "which is storageBlobDataContributor"),
+    Mistake("bare GUID", "infra/modules/keyvault.bicep",
+            "roleDefinitions', keyVaultSecretsUser)", "roleDefinitions', '4633458b-17de-408a-b874-0445c86b69e7')",
+            "says nothing: name it"),
+    Mistake("public access on", "infra/main.bicep",
+            "    publicAccess: !privateNetworking\n", "    publicAccess: true\n", "public access is Enabled"),
+    Mistake("vault in public", "infra/main.bicep",
+            "privateNetworking ? 'Disabled' : 'Enabled'", "'Enabled'", "public access is Enabled"),
+    Mistake("blobs in public", "infra/modules/storage-state.bicep",
+            "allowBlobPublicAccess: false", "allowBlobPublicAccess: true", "properties.allowBlobPublicAccess is True"),
+    Mistake("container in public", "infra/modules/storage-state.bicep",
+            "publicAccess: 'None'", "publicAccess: 'Blob'", "properties.publicAccess is 'Blob'"),
+    Mistake("storage keys on", "infra/modules/storage-state.bicep",
+            "allowSharedKeyAccess: false", "allowSharedKeyAccess: true", "properties.allowSharedKeyAccess is True"),
+    Mistake("bus keys on", "infra/modules/servicebus.bicep",
+            "disableLocalAuth: true", "disableLocalAuth: false", "properties.disableLocalAuth is False"),
+    Mistake("key in a setting", "infra/modules/functionapp.bicep",
+            "    Tables__endpoint: tablesEndpoint",
+            "    Tables__endpoint: tablesEndpoint\n    ServiceBus: 'Endpoint=sb://x'", "is a connection string"),
+    Mistake("key in an output", "infra/modules/storage-state.bicep",
+            "output name string = account.name", "output name string = account.listKeys().keys[0].value",
+            "identities only"),
+    Mistake("secret in plain text", "infra/modules/functionapp.bicep",
+            "'@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/sap-password)'", "'geheim'",
+            "is secret and not a Key Vault reference"),
+    Mistake("publishing by password", "infra/modules/functionapp.bicep",
+            "    allow: false", "    allow: true", "properties.allow is True"),
+    Mistake("FTP", "infra/modules/functionapp.bicep", "'Disabled'", "'AllAllowed'", "siteConfig.ftpsState"),
+    Mistake("TLS 1.0", "infra/modules/storage-deployment.bicep",
+            "'TLS1_2'", "'TLS1_0'", "properties.minimumTlsVersion is 'TLS1_0'"),
+    Mistake("plain HTTP", "infra/modules/functionapp.bicep",
+            "httpsOnly: true", "httpsOnly: false", "properties.httpsOnly is False"),
+    Mistake("anonymous people", "infra/modules/functionapp.bicep",
+            "'Return401'", "'AllowAnonymous'", "unauthenticatedClientAction is 'AllowAnonymous'"),
+    Mistake("a person's door left open", "infra/modules/functionapp.bicep",
+            "        '/api/health'\n", "        '/api/health'\n        '/api/cases'\n",
+            "/api/cases is left out of sign-in, but is no door that checks a key"),
+    Mistake("a machine's door shut", "infra/modules/functionapp.bicep",
+            "        '/api/webhooks/sap'\n", "", "/api/webhooks/sap is opened by machines with a key"),
+    Mistake("no private endpoint", "infra/modules/private-endpoints.bicep",
+            "    groupId: 'vault'", "    groupId: 'blob'", "no private endpoint leads to vault"),
+    Mistake("name in another zone", "infra/modules/private-endpoints.bicep",
+            "    groupId: 'namespace'\n    zone: 2", "    groupId: 'namespace'\n    zone: 1",
+            "writes its name into another zone"),
+    Mistake("topology drift: rule", "infra/modules/servicebus.bicep",
+            "kind <> \\'order.posted\\'", "kind <> \\'order.confirmed\\'", "in the local broker's configuration"),
+    Mistake("topology drift: a subscription more", "sandbox/broker/Config.json",
+            '"Name": "account_sync"', '"Name": "account_sync_too"',
+            "account_sync is in the Bicep, the local broker's configuration does not have it"),
+    Mistake("lock duration", "infra/modules/servicebus.bicep",
+            "lockDuration = 'PT1M'", "lockDuration = 'PT5M'", "lock duration: is 'PT5M'"),
+    Mistake("TTL", "infra/modules/servicebus.bicep",
+            "timeToLive = 'P14D'", "timeToLive = 'P1D'", "time to live: is 'P1D'"),
+    Mistake("delivery count", "infra/modules/servicebus.bicep",
+            "maxDeliveryCount = 500", "maxDeliveryCount = 10", "max delivery count: is 10"),
+    Mistake("no sessions", "infra/modules/servicebus.bicep",
+            "requiresSession: true", "requiresSession: false", "properties.requiresSession is False"),
+    Mistake("no duplicate detection", "infra/modules/servicebus.bicep",
+            "requiresDuplicateDetection: true", "requiresDuplicateDetection: false", "DuplicateDetection is False"),
+    Mistake("unwired parameter", "infra/main.bicep",
+            "    serviceBusHost: serviceBus.outputs.host\n", "", "parameter serviceBusHost has no default"),
+    Mistake("parameter nobody has", "infra/main.bicep",
+            "    amount: monthlyBudget", "    amount: monthlyBudget\n    currency: 'EUR'", "has no such parameter"),
+    Mistake("parameter nobody reads", "infra/modules/budget.bicep",
+            "param amount int", "param amount int\nparam currency string = 'EUR'", "is declared and never used"),
+    Mistake("output nobody gives", "infra/main.bicep",
+            "keyVault.outputs.uri", "keyVault.outputs.url", "module keyVault has no output url"),
+    Mistake("variable nobody declares", "infra/modules/budget.bicep",
+            "startDate: startDate", "startDate: firstDay", "firstDay is declared nowhere"),
+    Mistake("parameter out of bounds", "infra/parameters/prod.json",
+            '"retentionDays": {\n      "value": 90', '"retentionDays": {\n      "value": 9', "beyond minValue 30"),
+    Mistake("parameter of a wrong type", "infra/parameters/dev.json",
+            '"privateNetworking": {\n      "value": false', '"privateNetworking": {\n      "value": "no"',
+            "not of type bool"),
+    Mistake("missing diagnostic setting", "infra/modules/keyvault.bicep",
+            "  name: 'to-workspace'\n  scope: vault", "  name: 'to-workspace'\n  scope: reader",
+            "has no diagnostic setting"),
+    Mistake("missing lock", "infra/modules/storage-state.bicep",
+            "  name: 'state-stays'\n  scope: account", "  name: 'state-stays'\n  scope: tableService",
+            "is not locked against deletion"),
+    Mistake("missing tags", "infra/modules/identity.bicep", "  tags: tags\n", "", "tags is missing"),
+    Mistake("missing table", "infra/modules/storage-state.bicep", "  'parked'\n", "", "does not create it"),
+    Mistake("missing alert", "infra/modules/alerts.bicep",
+            "name: 'parked-keys'", "name: 'parked-locks'", "the alert parked-keys is missing"),
+    Mistake("alert without a runbook", "infra/modules/alerts.bicep",
+            "runbook: 'dataverse-throttling.md'", "runbook: 'to-be-written.md'", "to-be-written.md does not exist"),
+    Mistake("alert that its runbook does not know", "docs/runbooks/dead-letters.md",
+            "`parked-keys`", "`parked`", "does not know the alert parked-keys"),
+    Mistake("query nobody wrote", "infra/modules/alerts.bicep",
+            "queries/failures.kql", "queries/failure.kql", "failure.kql does not exist"),
+    Mistake("query nobody uses", "infra/modules/workbook.bicep",
+            "queries/lag-by-flow.kql", "queries/failures.kql", "lag-by-flow.kql: stands behind no alert"),
+    Mistake("checkout starts cold", "infra/modules/functionapp.bicep",
+            "name: 'http'\n", "name: 'function:http'\n", "no instance is always ready for checkout"),
+    Mistake("a flow starts cold", "infra/modules/functionapp.bicep",
+            "'function:account_sync'", "'function:accounts_sync'", "no instance is always ready for account_sync"),
+    Mistake("more calls than SAP takes", "infra/main.bicep",
+            "max(1, sapConcurrentCalls / maximumInstanceCount)", "32", "calls to SAP at once"),
+    Mistake("more lanes than slots", "infra/modules/functionapp.bicep",
+            "string(sessionsPerInstance * alwaysReadyInstances)", "string(64 * alwaysReadyInstances)", "lanes, but"),
+    Mistake("syntax", "infra/modules/budget.bicep", "    amount: amount\n", "    amount: = amount\n", "be parsed"),
+    Mistake("beyond the plain subset", "infra/modules/alerts.bicep",
+            "[for index in range(0, length(emails)): {", "[for (email, index) in emails: {", "more than one variable"),
+)  # fmt: skip
+
+
+def test_the_infrastructure_as_it_stands_has_no_findings() -> None:
+    findings, deployments = check(ROOT)
+    assert not findings, "\n".join(map(str, findings))
+    assert [deployment.label for deployment in deployments] == ["dev", "prod"]
+    assert all(len(deployment.resources) > 50 for deployment in deployments)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[mistake.name for mistake in MISTAKES])
+def test_a_seeded_mistake_is_found(mistake: Mistake, copy: Path) -> None:
+    path = copy / mistake.file
+    text = path.read_text(encoding="utf-8")
+    assert mistake.old in text, "the mistake cannot be made: the file has changed"
+    path.write_text(text.replace(mistake.old, mistake.new, 1), encoding="utf-8")
+    findings, _ = check(copy)
+    assert any(mistake.says in str(finding) for finding in findings), "\n".join(map(str, findings)) or "nothing found"
