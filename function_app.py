@@ -1,4 +1,7 @@
-"""The Function App: every door registered, nothing else. Importing it opens no connection."""
+"""The Function App: every door registered, nothing else. Importing it opens no connection.
+
+Faulty settings end the import: the host then has no functions, and its log names every fault.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ from functions import (
     parked_sweep,
     reconciliation,
 )
+from shared.settings import settings_of_process
 
+settings_of_process()
 app = func.FunctionApp()
 for door in (
     checkout_credit_check,

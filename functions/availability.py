@@ -5,6 +5,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from functions.answers import answer, malformed, problem, unavailable
+from functions.traced import traced
 from shared.errors import Malformed, Permanent, Transient
 from shared.flows.availability import availability as story
 from shared.wiring import hub
@@ -14,6 +15,7 @@ bp = func.Blueprint()
 
 @bp.function_name("availability")
 @bp.route(route="availability", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@traced
 async def availability(req: func.HttpRequest) -> func.HttpResponse:
     product, location = req.params.get("product", "").strip(), req.params.get("location", "").strip()
     try:

@@ -8,6 +8,7 @@ import azure.functions as func
 
 from functions.answers import TooLarge, answer, malformed, problem, read_json, too_large, unavailable
 from functions.people import Person, may_read, require
+from functions.traced import traced
 from shared import exact_json
 from shared.errors import Conflict, Fault, Malformed, Permanent, Transient
 from shared.flows.case_handling import Decision, decide_case
@@ -21,6 +22,7 @@ _STATES = ("open", "replayed", "resolved", "discarded")
 
 @bp.function_name("cases_list")
 @bp.route(route="cases", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def cases_list(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):
@@ -37,6 +39,7 @@ async def cases_list(req: func.HttpRequest) -> func.HttpResponse:
 
 @bp.function_name("cases_read")
 @bp.route(route="cases/{id}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def cases_read(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):
@@ -52,6 +55,7 @@ async def cases_read(req: func.HttpRequest) -> func.HttpResponse:
 
 @bp.function_name("cases_decide")
 @bp.route(route="cases/{id}/{decision}", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def cases_decide(req: func.HttpRequest) -> func.HttpResponse:
     person = require(req, "Operator")
     if not isinstance(person, Person):

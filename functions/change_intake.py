@@ -7,6 +7,8 @@ from typing import Literal
 import azure.functions as func
 
 from functions.answers import TooLarge, answer, malformed, problem, read_json, too_large, unavailable
+from functions.traced import traced
+from shared import telemetry
 from shared.errors import Malformed, Transient
 from shared.flows import change_intake as flow
 from shared.wiring import hub
@@ -18,12 +20,14 @@ _SERVICE_RATE = "120"
 
 @bp.function_name("intake_commerce")
 @bp.route(route="webhooks/commerce", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@traced
 async def intake_commerce(req: func.HttpRequest) -> func.HttpResponse:
     return await _take("commerce", req)
 
 
 @bp.function_name("intake_sap")
 @bp.route(route="webhooks/sap", methods=["POST", "OPTIONS"], auth_level=func.AuthLevel.FUNCTION)
+@traced
 async def intake_sap(req: func.HttpRequest) -> func.HttpResponse:
     if req.method == "OPTIONS":
         return _validation_handshake(req)
@@ -32,6 +36,7 @@ async def intake_sap(req: func.HttpRequest) -> func.HttpResponse:
 
 @bp.function_name("intake_dataverse")
 @bp.route(route="webhooks/dataverse", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@traced
 async def intake_dataverse(req: func.HttpRequest) -> func.HttpResponse:
     return await _take("dataverse", req)
 
@@ -41,7 +46,7 @@ async def _take(source: Literal["commerce", "sap", "dataverse"], req: func.HttpR
         raw = read_json(req, bytes_max=_BYTES_MAX)
         if source == "sap":
             raw = _structured(req, raw)
-        changes = await flow.change_intake(source, raw, req.headers.get("traceparent", ""), await hub())
+        changes = await flow.change_intake(source, raw, telemetry.traceparent.get(), await hub())
     except TooLarge as error:
         return too_large(error)
     except Malformed as error:

@@ -8,6 +8,7 @@ import azure.functions as func
 
 from functions.answers import TooLarge, answer, malformed, problem, read_json, too_large, unavailable
 from functions.people import Person, require
+from functions.traced import traced
 from shared import telemetry
 from shared.authority.credit import CreditPolicy
 from shared.domain.credit_request import UnknownEntity, read_check
@@ -27,9 +28,10 @@ _STATUS = {
 
 @bp.function_name("checkout_credit_check")
 @bp.route(route="credit-checks", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@traced
 async def checkout_credit_check(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
-    correlation_id, _ = telemetry.correlation_of(req.headers.get("traceparent", ""))
+    correlation_id, _ = telemetry.correlation_of(telemetry.traceparent.get())
     try:
         request, entity = read_check(read_json(req), connected.policy.credit, correlation_id)
         decided = await flow.checkout_credit_check(request, entity, connected)
@@ -40,6 +42,7 @@ async def checkout_credit_check(req: func.HttpRequest) -> func.HttpResponse:
 
 @bp.function_name("credit_decision_read")
 @bp.route(route="credit-checks/{decisionId}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@traced
 async def credit_decision_read(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
     try:
@@ -53,6 +56,7 @@ async def credit_decision_read(req: func.HttpRequest) -> func.HttpResponse:
 
 @bp.function_name("credit_hold_release")
 @bp.route(route="credit-checks/{decisionId}/release", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@traced
 async def credit_hold_release(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
     try:
@@ -66,6 +70,7 @@ async def credit_hold_release(req: func.HttpRequest) -> func.HttpResponse:
 
 @bp.function_name("credit_approval")
 @bp.route(route="credit-checks/{decisionId}/approval", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def credit_approval(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
     person = require(req, *_approver_roles(connected.policy.credit))

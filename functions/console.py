@@ -9,6 +9,7 @@ import azure.functions as func
 from functions.answers import answer
 from functions.openapi import DOCUMENT
 from functions.people import may_read
+from functions.traced import traced
 from shared.reports.pages import render
 from shared.wiring import hub
 
@@ -17,6 +18,7 @@ bp = func.Blueprint()
 
 @bp.function_name("console")
 @bp.route(route="console", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def console(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):
@@ -42,5 +44,6 @@ async def console(req: func.HttpRequest) -> func.HttpResponse:
 
 @bp.function_name("openapi")
 @bp.route(route="openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def openapi(req: func.HttpRequest) -> func.HttpResponse:
     return answer(DOCUMENT)

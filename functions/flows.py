@@ -8,6 +8,7 @@ import azure.functions as func
 
 from functions.answers import TooLarge, answer, malformed, problem, read_json, too_large, unavailable
 from functions.people import Person, may_read, require
+from functions.traced import traced
 from shared.delivery import TOPICS
 from shared.errors import Fault, Malformed, Permanent, Transient
 from shared.flows.flow_pausing import FlowState, flow_states, pause_flow, resume_flow
@@ -18,6 +19,7 @@ bp = func.Blueprint()
 
 @bp.function_name("flows_list")
 @bp.route(route="flows", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def flows_list(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):
@@ -30,6 +32,7 @@ async def flows_list(req: func.HttpRequest) -> func.HttpResponse:
 
 @bp.function_name("flows_pause")
 @bp.route(route="flows/{flow}/pause", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def flows_pause(req: func.HttpRequest) -> func.HttpResponse:
     person = require(req, "Operator")
     if not isinstance(person, Person):
@@ -55,6 +58,7 @@ async def flows_pause(req: func.HttpRequest) -> func.HttpResponse:
 
 @bp.function_name("flows_resume")
 @bp.route(route="flows/{flow}/resume", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def flows_resume(req: func.HttpRequest) -> func.HttpResponse:
     person = require(req, "Operator")
     if not isinstance(person, Person):

@@ -6,6 +6,7 @@ import azure.functions as func
 
 from functions.answers import answer
 from functions.people import may_read
+from functions.traced import traced
 from shared.errors import ConcordError
 from shared.wiring import hub
 
@@ -14,6 +15,7 @@ bp = func.Blueprint()
 
 @bp.function_name("health")
 @bp.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def health(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
     checks: dict[str, object] = {"policy": {"ok": True, "digest": connected.policy.digest}}

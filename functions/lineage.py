@@ -8,6 +8,7 @@ import azure.functions as func
 
 from functions.answers import answer, problem, unavailable
 from functions.people import may_read
+from functions.traced import traced
 from shared.errors import Transient
 from shared.flows.lifecycle import Lifecycle, read_lifecycle
 from shared.stores.records import Evidence
@@ -18,6 +19,7 @@ bp = func.Blueprint()
 
 @bp.function_name("lineage")
 @bp.route(route="lineage/{entity}/{key}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def lineage(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):
@@ -41,6 +43,7 @@ async def lineage(req: func.HttpRequest) -> func.HttpResponse:
 
 @bp.function_name("lifecycle")
 @bp.route(route="lifecycle/{legalEntity}/{orderNumber}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
 async def lifecycle(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):

@@ -30,6 +30,7 @@ from shared.messaging import WAKE_UP, Delivery, read_delivery
 from shared.stores.parking import Parked, park_operations, parked_in
 from shared.stores.records import Dossier, Outcome, lineage_row
 from shared.stores.table import Op, Row, RowChanged, RowExists
+from shared.telemetry.names import FLOW, FRESHNESS, KEY, KIND, LAG, MESSAGE_AGE, OUTCOMES, PARKED, RULING, WAITS
 from shared.wiring import Hub, hub
 
 Story = Callable[[Change, Dossier, Hub], Awaitable[Outcome]]
@@ -80,12 +81,26 @@ async def deliver(delivery: Delivery, story: Story, connected: Hub) -> None:
 
 
 async def _patiently(delivery: Delivery, attempt: Callable[[], Awaitable[None]], connected: Hub) -> None:
+    """One message at work in a flow: its span, in the trace of whoever sent it."""
+    change = delivery.change
+    about: dict[str, str | int | float | bool] = {FLOW: delivery.flow}
+    sent_by = delivery.traceparent
+    if change is not None:
+        about |= {KEY: change.business_key, KIND: change.kind}
+        sent_by = sent_by or change.traceparent
+    with telemetry.span(delivery.flow, "consumer", parent=sent_by, attributes=about):
+        await _until_settled(delivery, attempt, connected)
+
+
+async def _until_settled(delivery: Delivery, attempt: Callable[[], Awaitable[None]], connected: Hub) -> None:
     """Repeat an attempt: at once after a lost race, after a pause while a system is down, until the lane has waited."""
     waits = connected.policy.messaging
     now = asyncio.get_running_loop().time
     give_up_at = now() + waits.lane_wait_seconds
     races = pauses = 0
     while True:
+        if delivery.change is not None:
+            _tell_age(delivery.flow, delivery.change, connected)
         try:
             await attempt()
             return
@@ -99,6 +114,7 @@ async def _patiently(delivery: Delivery, attempt: Callable[[], Awaitable[None]],
             pause = wish * random.uniform(0.75, 1.25)  # noqa: S311 - spreads the lanes, guards nothing
             telemetry.log_fault(delivery.flow, error, message_id=delivery.message_id, waits_seconds=round(pause, 2))
             connected.counters.add(f"waits.{delivery.flow}")
+            telemetry.count(WAITS, flow=delivery.flow)
             if now() + pause > give_up_at:
                 raise
             await asyncio.sleep(pause)
@@ -109,7 +125,6 @@ async def _attempt(delivery: Delivery, story: Story, connected: Hub) -> None:
     if change is None:
         await _unreadable(delivery, connected)
         return
-    telemetry.traceparent.set(change.traceparent)
     dossier = await connected.records.read(change.business_key)
     parked = parked_in(dossier, delivery.flow)
     if change.kind == WAKE_UP:
@@ -186,7 +201,7 @@ async def _commit(
         return
     match outcome.ruling:
         case Accept() | Unchanged() | Refuse() | Hold():
-            connected.counters.add(f"outcomes.{delivery.flow}.{outcome.ruling.kind}")
+            _tell_outcome(delivery.flow, change, outcome.ruling.kind, connected)
     telemetry.log_outcome(
         delivery.flow,
         integration_key=change.business_key,
@@ -212,7 +227,8 @@ async def _hold(change: Change, outcome: Outcome, flow: str, connected: Hub, *, 
     await connected.records.write(
         change.business_key, [*outcome.operations, *extra, *operations, Op("upsert", evidence)]
     )
-    connected.counters.add(f"outcomes.{flow}.hold")
+    _tell_outcome(flow, change, "hold", connected)
+    telemetry.count(PARKED, flow=flow, state="case")
     telemetry.log_outcome(
         flow,
         integration_key=change.business_key,
@@ -233,6 +249,7 @@ async def _park(change: Change, delivery: Delivery, error: Transient, connected:
     await connected.records.write(change.business_key, [*extra, *operations])
     await _schedule(change, delivery.flow, delivery.topic, due, connected)
     connected.counters.add(f"parked.{delivery.flow}")
+    telemetry.count(PARKED, flow=delivery.flow, state="due")
     telemetry.log_fault(delivery.flow, error, integration_key=change.business_key, due=due.isoformat())
 
 
@@ -284,10 +301,21 @@ async def _work_off(delivery: Delivery, parked: Parked, story: Story, connected:
 
 async def _work_head(delivery: Delivery, parked: Parked, dossier: Dossier, story: Story, connected: Hub) -> bool:
     """Run the head of a parked key; True when it went through and the next may follow."""
-    now = connected.clock()
     change = parked.waiting[0].change
+    here = telemetry.traceparent.get()
+    if telemetry.trace_of(change.traceparent) == telemetry.trace_of(here):
+        return await _work_on(change, delivery, parked, dossier, story, connected)
+    # What woke the key (a sweep, another message) has a trace of its own; the work goes on in that of its message.
+    about: dict[str, str | int | float | bool] = {FLOW: delivery.flow, KEY: change.business_key, KIND: change.kind}
+    with telemetry.span(delivery.flow, "consumer", parent=change.traceparent, links=[here], attributes=about):
+        return await _work_on(change, delivery, parked, dossier, story, connected)
+
+
+async def _work_on(
+    change: Change, delivery: Delivery, parked: Parked, dossier: Dossier, story: Story, connected: Hub
+) -> bool:
+    now = connected.clock()
     attempts = parked.attempts + 1
-    telemetry.traceparent.set(change.traceparent)
     if parked.decision in ("discard", "resolve"):
         reason = Reason(f"{parked.decision}ed".replace("resolveed", "resolved"), f"by {parked.decided_by}")
         outcome = Outcome(Unchanged((reason,)), summary=reason.message)
@@ -388,7 +416,6 @@ async def _run_bare(delivery: Delivery, story: BareStory, connected: Hub) -> Non
     if change is None:
         await _unreadable(delivery, connected)
         return
-    telemetry.traceparent.set(change.traceparent)
     now = connected.clock()
 
     async def told(change: Change, _: Dossier, connected: Hub) -> Outcome:
@@ -404,7 +431,7 @@ async def _run_bare(delivery: Delivery, story: BareStory, connected: Hub) -> Non
             now=now,
             body=delivery.body,
         )
-    connected.counters.add(f"outcomes.{delivery.flow}.{outcome.ruling.kind}")
+    _tell_outcome(delivery.flow, change, outcome.ruling.kind, connected)
     telemetry.log_outcome(
         delivery.flow,
         integration_key=change.business_key,
@@ -442,6 +469,24 @@ async def _unreadable(delivery: Delivery, connected: Hub) -> None:
         body=delivery.body,
     )
     connected.counters.add(f"outcomes.{delivery.flow}.unreadable")
+    telemetry.count(OUTCOMES, flow=delivery.flow, ruling="unreadable")
+
+
+def _tell_age(flow: str, change: Change, connected: Hub) -> None:
+    telemetry.measure(MESSAGE_AGE, _seconds_since(change.received_at, connected), flow=flow)
+
+
+def _tell_outcome(flow: str, change: Change, ruling: str, connected: Hub) -> None:
+    """Count what became of a message, and how long it took from its receipt, and from what happened in the source."""
+    connected.counters.add(f"outcomes.{flow}.{ruling}")
+    telemetry.count(OUTCOMES, flow=flow, ruling=ruling)
+    telemetry.measure(LAG, _seconds_since(change.received_at, connected), flow=flow)
+    telemetry.measure(FRESHNESS, _seconds_since(change.occurred_at, connected), flow=flow, entity=change.entity)
+    telemetry.note({RULING: ruling})
+
+
+def _seconds_since(moment: datetime, connected: Hub) -> float:
+    return max(0.0, (connected.clock() - moment).total_seconds())
 
 
 async def _schedule(change: Change, flow: str, topic: str, due: datetime, connected: Hub) -> None:

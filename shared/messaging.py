@@ -23,7 +23,8 @@ from azure.servicebus.exceptions import MessageSizeExceededError, ServiceBusErro
 from shared import exact_json
 from shared.domain.changes import Change, decode, encode, lane_of
 from shared.errors import Malformed, OutcomeUnknown, RemoteDown
-from shared.telemetry import Counters
+from shared.telemetry import Counters, count, span, traceparent
+from shared.telemetry.names import KEY, KIND, PUBLISHED, SYSTEM
 
 BODY_BYTES_MAX = 180_000
 """Above this a body goes to Blob storage: Service Bus Standard takes 256 KB with properties and framing."""
@@ -54,7 +55,10 @@ class BusPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery of one message to one flow: how often it was tried before, and the change or why there is none."""
+    """One delivery of one message to one flow: how often it was tried before, and the change or why there is none.
+
+    `traceparent` is that of whoever sent the message.
+    """
 
     flow: str
     topic: str
@@ -64,6 +68,7 @@ class Delivery:
     malformed: Malformed | None
     body: bytes
     force: bool = False
+    traceparent: str = ""
 
     @property
     def is_wake_up(self) -> bool:
@@ -92,6 +97,7 @@ async def read_delivery(message: func.ServiceBusMessage, flow: str, topic: str, 
         malformed=malformed,
         body=body,
         force=str(properties.get("force", "")).lower() == "true",
+        traceparent=str(properties.get("traceparent") or properties.get("Diagnostic-Id") or ""),
     )
 
 
@@ -108,24 +114,28 @@ class Bus:
         self._outboxes: dict[str, _Outbox] = {}
 
     async def publish(self, topic: str, change: Change) -> None:
-        message = await self._message(change, change.message_id)
-        await self._outbox(topic).send(message)
+        with _sending(topic, change):
+            message = await self._message(change, change.message_id)
+            await self._outbox(topic).send(message)
         self._counters.add(f"published.{topic}.{change.kind}")
+        count(PUBLISHED, topic=topic, kind=change.kind)
 
     async def wake(
         self, topic: str, change: Change, *, flow: str, due: datetime | None = None, force: bool = False
     ) -> None:
-        message = await self._message(change, f"wake-{secrets.token_hex(12)}")
-        properties = message.application_properties
-        if properties is None:
-            raise AssertionError("a message of ours always has application properties")
-        properties["retryFor"] = flow
-        if force:
-            properties["force"] = "true"
-        if due is not None:
-            message.scheduled_enqueue_time_utc = due
-        await self._outbox(topic).send(message)
+        with _sending(topic, change):
+            message = await self._message(change, f"wake-{secrets.token_hex(12)}")
+            properties = message.application_properties
+            if properties is None:
+                raise AssertionError("a message of ours always has application properties")
+            properties["retryFor"] = flow
+            if force:
+                properties["force"] = "true"
+            if due is not None:
+                message.scheduled_enqueue_time_utc = due
+            await self._outbox(topic).send(message)
         self._counters.add(f"woken.{flow}")
+        count(PUBLISHED, topic=topic, kind=change.kind)
 
     async def close(self) -> None:
         for outbox in self._outboxes.values():
@@ -147,8 +157,9 @@ class Bus:
         decision = change.data.get("decisionId")
         if isinstance(decision, str) and decision:
             properties["decisionId"] = decision
-        if change.traceparent:
-            properties["Diagnostic-Id"] = change.traceparent
+        if sent_by := traceparent.get() or change.traceparent:
+            # W3C's name, and the one that Azure's own clients and the Functions host look for
+            properties["traceparent"] = properties["Diagnostic-Id"] = sent_by
         if len(body) > BODY_BYTES_MAX:
             properties["bodyBlob"] = await self._bodies.put(body)
             body = exact_json.dumps({"bodyBlob": properties["bodyBlob"]})
@@ -161,6 +172,12 @@ class Bus:
             subject=change.kind,
             application_properties=properties,  # type: ignore[arg-type]
         )
+
+
+def _sending(topic: str, change: Change) -> span:
+    """The span of one message on its way to a topic; what the message carries on is this span's context."""
+    about: dict[str, str | int | float | bool] = {SYSTEM: "bus", KEY: change.business_key, KIND: change.kind}
+    return span(f"send {topic}", "producer", attributes=about)
 
 
 class _Outbox:

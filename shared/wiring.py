@@ -10,11 +10,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.settings import Settings, check_lanes, read_settings
-from shared.telemetry import Counters
+from shared.settings import Settings, settings_of_process
+from shared.telemetry import Counters, export
 
 if TYPE_CHECKING:
     from azure.servicebus.aio import ServiceBusClient
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from shared.stores.table import Table
 
 Clock = Callable[[], datetime]
-_HOST_JSON = Path(__file__).parent.parent / "host.json"
 TABLES = ("records", "cases", "parked", "credit", "requests")
 
 
@@ -82,8 +80,8 @@ async def hub() -> Hub:
         _connecting = asyncio.Lock()
     async with _connecting:
         if _connected is None:
-            settings = read_settings()
-            check_lanes(settings, _HOST_JSON)
+            settings = settings_of_process()
+            export.start(settings)
             _connected = await build_hub(settings)
     return _connected
 

@@ -27,7 +27,8 @@ from yarl import URL
 
 from shared import exact_json
 from shared.errors import Malformed, OutcomeUnknown, Permanent, RemoteDown, Transient
-from shared.telemetry import Counters, traceparent
+from shared.telemetry import Counters, remote_call, state, traceparent
+from shared.telemetry.names import CIRCUIT_OPEN
 
 Write = Literal["read", "idempotent", "effect"]
 Happening = Literal["unsent", "lost", "timeout", "throttled", "broken", "refused"]
@@ -216,12 +217,30 @@ class RemoteSystem:
         redirects: bool,
     ) -> Response:
         async with self._slot(until), self.circuit.passage() as passage:
+            return await self._call(method, url, write, headers, body, until, redirects, passage)
+
+    async def _call(
+        self,
+        method: str,
+        url: URL,
+        write: Write,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        until: float,
+        redirects: bool,
+        passage: Passage,
+    ) -> Response:
+        with remote_call(self.name, method, url.path) as call:
             sent: dict[str, str] = {"User-Agent": "Concord", "Accept": "application/json"}
             if parent := traceparent.get():
                 sent["traceparent"] = parent
             if self._auth is not None:
                 sent |= await self._auth.headers()
             sent |= headers
+            if asyncio.get_running_loop().time() >= until:
+                # The process slept. A timeout would come too late: on an open connection the first write goes out
+                # before anything is waited for, and by now somebody else may have concluded that nothing was sent.
+                raise self._error("unsent", write, "the deadline passed before it was sent")
             self.counters.add(f"{self.name}.sent")
             try:
                 async with (
@@ -232,7 +251,9 @@ class RemoteSystem:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 happening = happening_of(error)
                 passage.failed()
+                call.ended(happening)
                 raise self._error(happening, write, f"{type(error).__name__} {error}".rstrip()) from error
+            call.answered(response.status)
             if response.status == 429 or response.status >= 500:
                 passage.failed(retry_after_seconds(response.headers))
             else:
@@ -324,6 +345,7 @@ class Circuit:
         if self._open_until is not None:
             wait = self._open_until - self._clock()
             if wait > 0 or self._probing:
+                state(CIRCUIT_OPEN, 1, system=self._name)
                 raise RemoteDown(
                     f"{self._name} does not answer; the next look is due shortly",
                     system=self._name,
@@ -338,6 +360,8 @@ class Circuit:
 
     def succeed(self, *, was_probe: bool) -> None:
         if self._open_until is None or was_probe:  # a straggler's success does not shorten a wait that was asked for
+            if self._open_until is not None:
+                state(CIRCUIT_OPEN, 0, system=self._name)
             self._failures = self._opened_in_a_row = 0
             self._open_until = None
 

@@ -52,6 +52,7 @@ class CheckRequest:
     requested_by: str
     replaces: str
     correlation_id: str
+    traceparent: str = ""
 
     @property
     def decision_id(self) -> str:
@@ -60,7 +61,8 @@ class CheckRequest:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The heart of a decision: whom it binds to what. `amount` is what was on account."""
+    """The heart of a decision: whom it binds to what. `amount` is what was on account, `traceparent` the trace that the
+    order which names this decision goes on with."""
 
     id: str
     request_id: str
@@ -77,6 +79,7 @@ class Decision:
     decided_at: datetime
     policy: str
     correlation_id: str
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

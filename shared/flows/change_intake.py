@@ -13,6 +13,8 @@ from shared import telemetry
 from shared.domain.changes import Change, encode
 from shared.domain.events import Envelope, OrderRefused, commerce_event, dataverse_event, sap_event, topic_of
 from shared.domain.rulings import Reason
+from shared.telemetry.names import CORRELATION
+from shared.telemetry.names import FLOW as FLOW_NAME
 from shared.wiring import Hub
 
 FLOW = "change_intake"
@@ -22,6 +24,25 @@ async def change_intake(
     source: Literal["commerce", "sap", "dataverse"], raw: Any, traceparent: str, hub: Hub
 ) -> Sequence[Change]:
     """Enqueue what one webhook call says; returns the changes. Raises `Malformed`, or `RemoteDown` of the bus."""
+    checkout = await _checkout_of(raw, hub) if source == "commerce" else ""
+    if not checkout:
+        return await _take(source, raw, traceparent, hub)
+    # Commerce names the credit decision: the order goes on with the trace of its checkout, so that one trace and one
+    # correlation id run from there to the CRM row.
+    telemetry.note({CORRELATION: telemetry.trace_of(checkout)})
+    with telemetry.span(FLOW, parent=checkout, links=[traceparent], attributes={FLOW_NAME: FLOW}):
+        return await _take(source, raw, telemetry.traceparent.get(), hub)
+
+
+async def _checkout_of(raw: Any, hub: Hub) -> str:
+    """The traceparent of the checkout whose credit decision an event names, "" where it names none that is known."""
+    decision = raw.get("decisionId") if isinstance(raw, dict) else None
+    return await hub.credit_book.trace_of(decision) if isinstance(decision, str) and decision else ""
+
+
+async def _take(
+    source: Literal["commerce", "sap", "dataverse"], raw: Any, traceparent: str, hub: Hub
+) -> Sequence[Change]:
     correlation_id, onward = telemetry.correlation_of(traceparent)
     envelope = Envelope(hub.clock(), correlation_id, onward)
     match source:

@@ -20,6 +20,7 @@ from shared.domain.rulings import Reason
 from shared.errors import Conflict, Permanent, Transient
 from shared.messaging import WAKE_UP
 from shared.stores.credit_book.book import Kept
+from shared.telemetry.names import CREDIT_CHECK, DECISION, RULING
 from shared.wiring import Hub
 
 FLOW = "checkout_credit_check"
@@ -36,9 +37,13 @@ class Answer:
 
 async def checkout_credit_check(request: CheckRequest, entity: Entity, hub: Hub) -> Answer:
     """Decide one checkout. Raises `Permanent` (request_reused, unknown_account) and `Transient` (tables away)."""
-    telemetry.traceparent.set(f"00-{request.correlation_id}-{request.correlation_id[:16]}-01")
-    deadline = asyncio.get_running_loop().time() + float(entity.deadline_seconds)
-    record, hold = await hub.credit_desk.decide(request, entity, deadline)
+    request = replace(request, traceparent=telemetry.traceparent.get())
+    began = asyncio.get_running_loop().time()
+    record, hold = await hub.credit_desk.decide(request, entity, began + float(entity.deadline_seconds))
+    outcome = record.decision.outcome
+    took_ms = (asyncio.get_running_loop().time() - began) * 1000
+    telemetry.measure(CREDIT_CHECK, took_ms, outcome=outcome, legal_entity=request.legal_entity)
+    telemetry.note({DECISION: record.decision.id, RULING: outcome})
     if hold is not None and hold.state == "placed":
         _later(_schedule_expiry(hold, hub))
     telemetry.log_outcome(

@@ -25,7 +25,7 @@ from azure.data.tables.aio import TableClient, TableServiceClient
 
 from shared.errors import OutcomeUnknown, RemoteDown
 from shared.stores.table import Op, Row, RowChanged, RowExists
-from shared.telemetry import Counters
+from shared.telemetry import Counters, remote_call
 
 _UNSAFE = re.compile(r"[/\\#?%=\x00-\x1f\x7f-\x9f]")
 _ESCAPED = re.compile(r"=([0-9A-F]{2})")
@@ -141,7 +141,15 @@ class AzureTable:
         self._counters.add("table_calls")
         self._counters.add(f"table_calls.{self._name}.{name}")
         try:
-            yield
+            with remote_call("tables", name, self._name) as call:
+                try:
+                    yield
+                except HttpResponseError as error:
+                    call.answered(error.status_code or 500)
+                    raise
+                except (ServiceRequestError, ServiceResponseError):
+                    call.ended("lost")
+                    raise
         except ServiceRequestError as error:
             raise RemoteDown(f"table {self._name} cannot be reached", system="tables") from error
         except ServiceResponseError as error:

@@ -7,6 +7,7 @@ account's epoch, so that a grant decided meanwhile on the old figure is decided 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from shared.authority.credit import CreditPolicy
 from shared.domain.changes import Change
 from shared.domain.credit import (
     LIVE,
+    Decision,
     DecisionRecord,
     DecisionWithHold,
     Hold,
@@ -22,13 +24,14 @@ from shared.domain.credit import (
 )
 from shared.domain.credit_transitions import Step as Outcome
 from shared.domain.rulings import Reason
-from shared.errors import Conflict
+from shared.errors import Conflict, Malformed, Transient
 from shared.stores.credit_book import rows
 from shared.stores.credit_book.rows import Held, Step
 from shared.stores.table import Op, Row, RowChanged, RowExists, Table
 from shared.telemetry import Counters
 
 _RACES_MAX = 20
+_TRACES_MAX = 4096
 
 Transition = Callable[[Hold, datetime], Outcome]
 
@@ -71,6 +74,23 @@ class CreditBook:
         self.clock = clock
         self.counters = counters
         self.digest = digest
+        self._traces: OrderedDict[str, str] = OrderedDict()
+
+    def remember_trace(self, decision: Decision) -> None:
+        """Keep the trace of a decision just made: the order that names it mostly comes to the same worker soon."""
+        self._traces[decision.id] = decision.traceparent
+        while len(self._traces) > _TRACES_MAX:
+            self._traces.popitem(last=False)
+
+    async def trace_of(self, decision_id: str) -> str:
+        """The traceparent of the checkout that a decision was made for; "" where it is not known."""
+        if (kept := self._traces.get(decision_id)) is not None:
+            return kept
+        try:
+            known = await self.read_decision(decision_id)
+        except (Malformed, Transient):
+            return ""  # the order is judged elsewhere; a trace is worth neither a refusal nor a wait
+        return known.decision.traceparent if known else ""
 
     async def read_decision(self, decision_id: str) -> DecisionWithHold | None:
         """A decision and its hold: one read where the hold is live. Raises `Malformed` for what is no decision id."""
