@@ -84,7 +84,7 @@ def spans_of_order(spans: Sequence[Span], order: str) -> list[Span]:
 def forest(spans: Sequence[Span]) -> list[Node]:
     """The trees that the spans form, oldest first. One tree means that nothing on the way lost the trace."""
     nodes = {span.id: Node(span) for span in sorted(spans, key=lambda span: span.start)}
-    roots = []
+    roots: list[Node] = []
     for node in nodes.values():
         above = nodes.get(node.span.parent)
         (roots if above is None else above.below).append(node)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -25,7 +26,16 @@ import azure.functions as func
 from shared import telemetry
 from shared.domain.changes import Change
 from shared.domain.rulings import Accept, Hold, Reason, Refuse, Unchanged
-from shared.errors import ConcordError, Conflict, Malformed, OutcomeUnknown, Permanent, RemoteDown, Transient
+from shared.errors import (
+    ConcordError,
+    Conflict,
+    Malformed,
+    OutcomeUnknown,
+    Permanent,
+    RemoteDown,
+    Transient,
+    Unexpected,
+)
 from shared.messaging import WAKE_UP, Delivery, read_delivery
 from shared.stores.parking import Parked, park_operations, parked_in
 from shared.stores.records import Dossier, Outcome, lineage_row
@@ -50,16 +60,28 @@ _SUSPECT_DELIVERIES = 2
 
 async def settle(message: func.ServiceBusMessage, flow: str, story: Story) -> None:
     """Bring one message to the story of a flow; returning completes it, raising abandons it."""
-    connected = await hub()
-    delivery = await read_delivery(message, flow, TOPICS[flow], connected.bodies)
-    await deliver(delivery, story, connected)
+    async with _handing_back(flow):
+        connected = await hub()
+        delivery = await read_delivery(message, flow, TOPICS[flow], connected.bodies)
+        await deliver(delivery, story, connected)
 
 
 async def settle_without_dossier(message: func.ServiceBusMessage, flow: str, story: BareStory) -> None:
     """The same for a flow that keeps its own book: no dossier, no parking; what cannot go on becomes a case."""
-    connected = await hub()
-    delivery = await read_delivery(message, flow, TOPICS[flow], connected.bodies)
-    await deliver_without_dossier(delivery, story, connected)
+    async with _handing_back(flow):
+        connected = await hub()
+        delivery = await read_delivery(message, flow, TOPICS[flow], connected.bodies)
+        await deliver_without_dossier(delivery, story, connected)
+
+
+@asynccontextmanager
+async def _handing_back(flow: str) -> AsyncIterator[None]:
+    """What leaves here abandons the message; the host logs it, so it goes without the words it may quote."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - raised again, without those words
+        telemetry.log_fault(flow, error)
+        raise Unexpected(error) from None
 
 
 async def deliver_without_dossier(delivery: Delivery, story: BareStory, connected: Hub) -> None:

@@ -13,8 +13,10 @@ The network raises; the rules return. These are the exceptions; rulings are valu
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,15 @@ class RemoteDown(Transient):
     def __init__(self, message: str, *, system: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message, retry_after_seconds=retry_after_seconds)
         self.system = system
+
+
+class Unexpected(Exception):
+    """What is handed to the host instead of any exception that a door lets out: its type and place, not its words."""
+
+    def __init__(self, error: BaseException) -> None:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        super().__init__(f"{type(error).__name__}{place}")
 
 
 class OutcomeUnknown(Transient):

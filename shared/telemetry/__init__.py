@@ -9,13 +9,14 @@ from __future__ import annotations
 from shared.telemetry.lines import log_fault, log_outcome
 from shared.telemetry.metrics import Counters, count, measure, state
 from shared.telemetry.remote import remote_call
-from shared.telemetry.spans import begun, correlation_of, note, span, trace_of, traceparent
+from shared.telemetry.spans import begun, correlation_of, is_recording, note, span, trace_of, traceparent
 
 __all__ = [
     "Counters",
     "begun",
     "correlation_of",
     "count",
+    "is_recording",
     "log_fault",
     "log_outcome",
     "measure",

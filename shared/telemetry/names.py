@@ -22,8 +22,12 @@ PARKED: Final = "concord.parked"
 """Keys parked: flow, state (due, case)."""
 PARKED_KEYS: Final = "concord.parked_keys"
 """Keys parked now: flow, state. Also zero."""
+PARKED_AGE: Final = "concord.parked_keys.age"
+"""Seconds since the longest parked key was parked: flow."""
 OPEN_CASES: Final = "concord.open_cases"
 """Cases open now: flow, code. Also zero."""
+CASE_AGE: Final = "concord.open_cases.age"
+"""Seconds since the oldest open case was opened: flow."""
 CREDIT_CHECK: Final = "concord.credit_check.duration"
 """Milliseconds of one credit check: outcome, legal_entity."""
 REMOTE_CALL: Final = "concord.remote_call.duration"
@@ -39,8 +43,8 @@ RECONCILIATION: Final = "concord.reconciliation.orders"
 
 METRICS: Final = frozenset(
     {
-        OUTCOMES, LAG, MESSAGE_AGE, FRESHNESS, WAITS, PARKED, PARKED_KEYS, OPEN_CASES, CREDIT_CHECK, REMOTE_CALL,
-        THROTTLED, CIRCUIT_OPEN, PUBLISHED, RECONCILIATION,
+        OUTCOMES, LAG, MESSAGE_AGE, FRESHNESS, WAITS, PARKED, PARKED_KEYS, PARKED_AGE, OPEN_CASES, CASE_AGE,
+        CREDIT_CHECK, REMOTE_CALL, THROTTLED, CIRCUIT_OPEN, PUBLISHED, RECONCILIATION,
     }
 )  # fmt: skip
 
