@@ -55,7 +55,7 @@ def read_address(path: str, rows: Rows, aliases: Mapping[str, str] | None = None
     segments = _segments(path)
     name, parenthesis, inside = segments[0].partition("(")
     table = BY_ENTITY_SET.get(name)
-    if table is None:
+    if table is None or not rows.has(table):
         raise Refused(404, NO_SEGMENT, f"Resource not found for the segment '{name}'.")
     rest = tuple(segments[1:])
     if not parenthesis:

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 from xml.sax.saxutils import quoteattr
 
 from sandbox.dataverse.calls import ApiAnswer, ApiCall
+from sandbox.dataverse.customization import create_column, create_table, metadata_type
 from sandbox.dataverse.errors import NO_SEGMENT, NOT_FOUND, Refused, bad_payload, bad_query
 from sandbox.dataverse.model import NAMESPACE, Column, Kind, Table, stable_id
 from sandbox.dataverse.query import Family, Property, compile_filter, read_options, read_query
@@ -24,9 +25,9 @@ _KEYS: Final = "OData.Community.Keys.V1"
 _KEY_EXISTS: Final = "0x80060893"
 
 
-def service_document(call: ApiCall) -> ApiAnswer:
+def service_document(call: ApiCall, rows: Rows) -> ApiAnswer:
     """The list of entity sets."""
-    sets = [{"name": t.entity_set, "kind": "EntitySet", "url": t.entity_set} for t in TABLES.values()]
+    sets = [{"name": t.entity_set, "kind": "EntitySet", "url": t.entity_set} for t in TABLES.values() if rows.has(t)]
     return ApiAnswer.of_json({"@odata.context": f"{call.root}/$metadata", "value": sets})
 
 
@@ -38,14 +39,16 @@ def csdl(rows: Rows) -> ApiAnswer:
         f'<Schema Namespace="{NAMESPACE}" Alias="mscrm" xmlns="http://docs.oasis-open.org/odata/ns/edm">',
         '<EntityType Name="crmbaseentity" Abstract="true" />',
     ]
-    for table in TABLES.values():
+    made = [table for table in TABLES.values() if rows.has(table)]
+    for table in made:
         lines += _entity_type(table, rows)
     lines.append('<EntityContainer Name="System">')
-    for table in TABLES.values():
+    for table in made:
         lines.append(f'<EntitySet Name="{table.entity_set}" EntityType="{NAMESPACE}.{table.name}">')
         lines += [
             f'<NavigationPropertyBinding Path="{name}" Target="{TABLES[target.table].entity_set}" />'
-            for name, (_, target) in table.navigations.items()
+            for name, (column, target) in table.navigations.items()
+            if rows.has(table, column.name)
         ]
         lines += [
             f'<NavigationPropertyBinding Path="{name}" Target="{TABLES[child].entity_set}" />'
@@ -63,8 +66,12 @@ def definitions(call: ApiCall, rows: Rows) -> ApiAnswer:
         raise Refused(404, NO_SEGMENT, f"Resource not found for the segment '{call.path}'.")
     named, identified = found["name"], found["id"]
     if named is None and identified is None:
-        return _listing(call, "EntityDefinitions", [_definition(table) for table in TABLES.values()])
+        if call.method == "POST":
+            return create_table(call, rows)
+        return _listing(call, "EntityDefinitions", [_definition(t) for t in TABLES.values() if rows.has(t)])
     table = _find_table(named, identified)
+    if not rows.has(table):
+        raise Refused(404, NOT_FOUND, f"Could not find an entity with name '{table.name}'.")
     part, member = found["part"], found["member"] or found["member_id"]
     if part is None:
         return _single(call, "EntityDefinitions", _definition(table))
@@ -73,8 +80,10 @@ def definitions(call: ApiCall, rows: Rows) -> ApiAnswer:
     attributes = [
         _attribute(table, column)
         for column in table.columns.values()
-        if found["cast"] in {None, _metadata_type(column)}
+        if found["cast"] in {None, metadata_type(column)} and rows.has(table, column.name)
     ]
+    if member is None and call.method == "POST" and found["cast"] is None:
+        return create_column(call, rows, table)
     if member is None:
         return _listing(call, "EntityDefinitions/Attributes", attributes)
     for attribute in attributes:
@@ -105,13 +114,17 @@ def _add_key(call: ApiCall, rows: Rows, table: Table) -> ApiAnswer:
         raise bad_payload("EntityDefinitions", "SchemaName and KeyAttributes are required for an alternate key.")
     columns = tuple(str(name) for name in named)
     for name in columns:
-        if name not in table.columns or table.columns[name].kind in {Kind.MEMO, Kind.BOOLEAN, Kind.MONEY}:
+        if not _has(rows, table, name) or table.columns[name].kind in {Kind.MEMO, Kind.BOOLEAN, Kind.MONEY}:
             raise bad_payload("EntityDefinitions", f"The attribute {name} cannot be part of a key of {table.name}.")
     if columns in rows.alternate_keys(table):
         raise Refused(400, _KEY_EXISTS, f"An alternate key over {','.join(columns)} already exists on {table.name}.")
     rows.define_key(table, columns, schema)
     location = f"{call.root}/EntityDefinitions({table.metadata_id})/Keys({_key(table, columns, schema)['MetadataId']})"
     return ApiAnswer(204, headers={"OData-EntityId": location, "Location": location})
+
+
+def _has(rows: Rows, table: Table, name: str) -> bool:
+    return name in table.columns and rows.has(table, name)
 
 
 def _find_table(name: str | None, metadata_id: str | None) -> Table:
@@ -142,7 +155,7 @@ def _definition(table: Table) -> dict[str, object]:
 
 def _attribute(table: Table, column: Column) -> dict[str, object]:
     described: dict[str, object] = {
-        "@odata.type": f"#{NAMESPACE}.{_metadata_type(column)}",
+        "@odata.type": f"#{NAMESPACE}.{metadata_type(column)}",
         "MetadataId": stable_id(f"column:{table.name}.{column.name}"),
         "EntityLogicalName": table.name,
         "LogicalName": column.name,
@@ -190,16 +203,6 @@ def _key(table: Table, columns: tuple[str, ...], schema: str) -> dict[str, objec
         "KeyAttributes": list(columns),
         "EntityKeyIndexStatus": "Active",
     }
-
-
-def _metadata_type(column: Column) -> str:
-    match column.kind:
-        case Kind.DATE:
-            return "DateTimeAttributeMetadata"
-        case Kind.GUID:
-            return "UniqueIdentifierAttributeMetadata"
-        case _:
-            return f"{column.kind.value}AttributeMetadata"
 
 
 def _label(text: str) -> dict[str, object]:
@@ -252,6 +255,8 @@ def _entity_type(table: Table, rows: Rows) -> list[str]:
         f'<Key><PropertyRef Name="{table.id_column}" /></Key>',
     ]
     for name, column in table.properties.items():
+        if not rows.has(table, column.name):
+            continue
         limits = ""
         if column.max_length:
             limits = f' MaxLength="{column.max_length}" Unicode="true"'
@@ -260,6 +265,8 @@ def _entity_type(table: Table, rows: Rows) -> list[str]:
         computed = "" if column.writable else '<Annotation Term="Org.OData.Core.V1.Computed" Bool="true" />'
         lines.append(f'<Property Name={quoteattr(name)} Type="{column.kind.edm}"{limits}>{computed}</Property>')
     for name, (column, target) in table.navigations.items():
+        if not rows.has(table, column.name):
+            continue
         pointed = TABLES[target.table]
         lines.append(
             f'<NavigationProperty Name="{name}" Type="mscrm.{target.table}"><ReferentialConstraint '

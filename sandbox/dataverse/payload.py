@@ -42,7 +42,7 @@ def read_payload(
             _check_type(table, given)
         elif name in _OWN_ANNOTATIONS or ("@" in name and not name.startswith("@")):
             continue
-        elif name in table.properties:
+        elif name in table.properties and rows.has(table, table.properties[name].name):
             column = table.properties[name]
             value = read_value(table, column, given, decimals_as_text=call.decimals_as_text)
             if column.writable:

@@ -82,6 +82,7 @@ class Rows:
         self._graves: StateTable[tuple[str, str], Tombstone] = state.table()
         self._counters: StateTable[str, int] = state.table()
         self._alternate_keys: StateTable[tuple[str, tuple[str, ...]], str] = state.table()
+        self._not_made_yet: StateTable[tuple[str, str], bool] = state.table()
 
     def atomic(self) -> AbstractContextManager[None]:
         """Writes inside all stand, or, when a refusal leaves the block, all fall."""
@@ -94,6 +95,18 @@ class Rows:
     def get(self, table: Table, row_id: str) -> Row | None:
         """A row by its GUID."""
         return self._tables[table.name].get(row_id)
+
+    def has(self, table: Table, column: str = "") -> bool:
+        """Whether the organization has this table, or this column of it: customizations are made by somebody."""
+        return not (self._not_made_yet.get((table.name, "")) or self._not_made_yet.get((table.name, column)))
+
+    def unmake(self, table: Table, column: str = "") -> None:
+        """Take a table or a column out of a fresh organization, as one is to which nobody has added it yet."""
+        self._not_made_yet.put((table.name, column), True)
+
+    def make(self, table: Table, column: str = "") -> None:
+        """Add a table or a column that was not there."""
+        self._not_made_yet.delete((table.name, column))
 
     def every(self, table: Table) -> Iterator[Row]:
         """All rows of a table in order of creation."""

@@ -21,10 +21,18 @@ _CURRENCIES: Final = (
 )
 
 
-def seed(rows: Rows, functions_url: str | None, functions_key: str) -> None:
-    """Fill an empty organization."""
+PREFIX: Final = "concord_"
+
+
+def seed(rows: Rows, functions_url: str | None, functions_key: str, *, customized: bool = True) -> None:
+    """Fill an empty organization. Not customized, it has no table, column, key or webhook of the solution."""
     for table in TABLES.values():
-        for columns in table.keys:
+        if not customized and table.name.startswith(PREFIX):
+            rows.unmake(table)
+        for column in table.columns:
+            if not customized and column.startswith(PREFIX):
+                rows.unmake(table, column)
+        for columns in table.keys if customized else ():
             rows.define_key(table, columns, f"concord_{table.name}_{'_'.join(columns)}")
     for code, name, symbol, decimals, rate in _CURRENCIES:
         _put(rows, "transactioncurrency", stable_id(f"currency:{code}"), {
@@ -38,7 +46,8 @@ def seed(rows: Rows, functions_url: str | None, functions_key: str) -> None:
         })  # fmt: skip
     _put(rows, "uom", stable_id("uom:ea"), {"name": "ea", "quantity": Decimal(1)})
     for table, row in seed_registrations(rows, functions_url, functions_key):
-        rows.write(table, row.id, row)
+        if customized or (table.name.startswith("sdkmessage") and table.name != "sdkmessageprocessingstep"):
+            rows.write(table, row.id, row)
 
 
 def _put(rows: Rows, table_name: str, row_id: str, values: dict[str, Value]) -> None:

@@ -43,7 +43,7 @@ class WebApi:
 
     def _route(self, call: ApiCall, work: Work, references: Mapping[str, str]) -> ApiAnswer:
         if call.path == "" and call.method == "GET":
-            return metadata.service_document(call)
+            return metadata.service_document(call, self._rows)
         if call.path == "$metadata" and call.method == "GET":
             return metadata.csdl(self._rows)
         if re.match(r"EntityDefinitions\b", call.path):

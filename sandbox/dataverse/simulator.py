@@ -64,6 +64,7 @@ class Dataverse(Simulator):
         parser.add_argument("--limit-requests", help="requests per window (6000)")
         parser.add_argument("--limit-window-seconds", help="length of the window (300)")
         parser.add_argument("--limit-concurrent", help="requests under way (52)")
+        parser.add_argument("--without-solution", action="store_const", const="on", help="nothing customized yet")
         parser.add_argument("--native-pricing", action="store_const", const="on", help="totals are worked out again")
 
     def routes(self, app: web.Application) -> None:
@@ -80,7 +81,8 @@ class Dataverse(Simulator):
     def reset(self) -> None:
         """A fresh organization: currencies, users, keys, and the webhook registrations."""
         self.protection.clear()
-        seed(self.rows, self.settings.functions_url, self.settings.functions_key)
+        customized = not self.settings.options.get("without_solution")
+        seed(self.rows, self.settings.functions_url, self.settings.functions_key, customized=customized)
 
     def snapshot(self) -> dict[str, object]:
         """Rows as the Web API shows them, by entity set."""
