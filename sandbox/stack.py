@@ -25,7 +25,9 @@ from typing import Any, Final, Self
 from sandbox.host.people import sign_in
 from sandbox.kit import exact_json
 from sandbox.kit.entities import legal_entities
+from sandbox.kit.tokens import sign
 from sandbox.processes import Child, Command, StartFailed, bound_socket, free_port, start
+from sandbox.sap.configuration import CLIENT
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SIMULATORS: Final = {"sap": 7081, "dataverse": 7082, "commerce": 7083}
@@ -42,6 +44,7 @@ _GRACE_SECONDS: Final = 5.0
 _STARTS_FAILED_MAX: Final = 3
 _ACCOUNT: Final = "devstoreaccount1"
 _SAP_USER: Final = "CONCORD"
+_TOKEN_SECONDS: Final = 12 * 3600
 _ENVIRONMENT_ID: Final = "5b9c1a52-3a3f-4b52-9d0c-0f6f1c6a7d01"
 _PEOPLE: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "operator": ("olivia.operator@concord.example", ("Reader", "Operator", "Controller")),
@@ -171,7 +174,7 @@ class Stack:
                 **({"urls": urls} if len(urls) > 1 else {}),
                 "keys": {"default": self.secrets.default_key, "master": self.secrets.master_key},
             },
-            **{name: {"url": self.simulator_url(name)} for name in self._names},
+            **{name: {"url": self.simulator_url(name), **self._way_in(name)} for name in self._names},
             "servicebus": {"connection_string": self.servicebus_connection, "control_url": self.broker_control_url},
             "tables": {"connection_string": self.storage_connection},
             "blobs": {"connection_string": self.storage_connection},
@@ -182,6 +185,13 @@ class Stack:
             ],
             "processes": {role: [child.pid for child in children] for role, children in self._children.items()},
         }
+
+    def _way_in(self, name: str) -> dict[str, str]:
+        """What another client of a simulator signs in with; tokens live as long as a working day."""
+        if name == "sap":
+            return {"client": CLIENT, "user": _SAP_USER, "password": self.secrets.sap_password}
+        token = sign(self.secrets.token, self.simulator_url(name), "outsider", lifetime_seconds=_TOKEN_SECONDS)
+        return {"token": token}
 
     async def failure(self) -> None:
         """Wait until the stack cannot go on. Raises StackFailed then."""
@@ -292,6 +302,7 @@ class Stack:
             return
         self._out.parent.mkdir(parents=True, exist_ok=True)
         written = self._out.with_name(f"{self._out.name}.{os.getpid()}")
+        written.touch(mode=0o600)  # keys and passwords are in it
         written.write_bytes(exact_json.dumps(self.described()))
         written.replace(self._out)
 
@@ -373,7 +384,7 @@ class Stack:
             "Tables__connectionString": self.storage_connection,
             "Blobs__connectionString": self.storage_connection,
             "AzureWebJobsStorage": self.storage_connection,
-            "Sap__client": "100",
+            "Sap__client": CLIENT,
             "Sap__user": _SAP_USER,
             "Sap__password": self.secrets.sap_password,
             "Commerce__environmentId": _ENVIRONMENT_ID,

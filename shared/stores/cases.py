@@ -7,6 +7,7 @@ resolves or discards it, or until a replay that they asked for succeeds.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ from shared.stores.table import Row, RowChanged, RowExists, Table
 
 OPEN = "open"
 _PARTITIONS = 16
+_CASE_ID = re.compile(r"case-[0-9a-f]{20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,9 @@ class Cases:
         return case_id
 
     async def read(self, case_id: str) -> Case | None:
+        """One case, or None where there is none of this id, whatever its form."""
+        if not _CASE_ID.fullmatch(case_id):
+            return None
         row = await self._table.read(_partition(case_id), case_id)
         return None if row is None else _case(row)
 
@@ -124,7 +129,7 @@ def case_id_of(flow: str, change: Change, code: str) -> str:
 
 
 def _partition(case_id: str) -> str:
-    return f"case|{int(case_id.removeprefix('case-')[:4] or '0', 16) % _PARTITIONS:x}"
+    return f"case|{int(case_id.removeprefix('case-')[:4], 16) % _PARTITIONS:x}"
 
 
 def _row(case: Case, body: bytes | None) -> Row:
