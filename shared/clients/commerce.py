@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 
 from shared import exact_json
 from shared.clients.http import RemoteRefused, RemoteSystem
-from shared.clients.odata4 import Entity, Scalar, entity_path, read_all, where
+from shared.clients.odata4 import Entity, Scalar, entity_path, read_all, read_pages, where
 
-_PAGE_ROWS = "10000"
+HEADER_FIELDS = (
+    "SalesOrderNumber",
+    "SalesOrderOriginCode",
+    "SalesOrderStatus",
+    "CurrencyCode",
+    "OrderTotalAmount",
+    "OrderTotalTaxAmount",
+    "BusinessDate",
+    "OrderCreationDateTime",
+)
+"""What reconciling and looking for lost orders read of an order."""
 
 
 class Commerce:
@@ -32,20 +42,33 @@ class Commerce:
         order: Entity = self.retail.json(response, "read")
         return order
 
-    async def read_headers(self, legal_entity: str, first: date, last: date) -> list[Entity]:
-        """SalesOrderHeadersV2 of a legal entity whose business date lies in a period, both days included."""
-        return await self.read_entities(
-            "SalesOrderHeadersV2",
-            where(
-                ("dataAreaId", "eq", legal_entity),
-                ("RequestedReceiptDate", "ge", first),
-                ("RequestedReceiptDate", "le", last),
-            ),
+    def header_pages(self, legal_entity: str, first: date, last: date) -> AsyncIterator[list[Entity]]:
+        """SalesOrderHeadersV2 of a legal entity whose business date lies in days, both included, by order number.
+
+        `BusinessDate` is the retail extension's field and carries a time of day, so the end is the day after.
+        """
+        filter_ = where(
+            ("dataAreaId", "eq", legal_entity),
+            ("BusinessDate", "ge", _midnight(first)),
+            ("BusinessDate", "lt", _midnight(last + timedelta(days=1))),
         )
+        params = {
+            "cross-company": "true",
+            "$filter": filter_,
+            "$select": ",".join(HEADER_FIELDS),
+            "$orderby": "SalesOrderNumber",
+        }
+        return read_pages(self.headquarters, "/data/SalesOrderHeadersV2", params)
+
+    async def find_header(self, legal_entity: str, number: str) -> Entity | None:
+        """The header of one order, whatever its business date."""
+        filter_ = where(("dataAreaId", "eq", legal_entity), ("SalesOrderNumber", "eq", number))
+        rows = await self.read_entities("SalesOrderHeadersV2", filter_, HEADER_FIELDS)
+        return rows[0] if rows else None
 
     async def read_entities(self, entity_set: str, filter_: str, select: Sequence[str] = ()) -> list[Entity]:
-        """Rows of a headquarters entity over all companies, page by page."""
-        params = {"cross-company": "true", "$filter": filter_, "$top": _PAGE_ROWS}
+        """Rows of a headquarters entity over all companies, all pages: `$top` would end them, the server cuts them."""
+        params = {"cross-company": "true", "$filter": filter_}
         if select:
             params["$select"] = ",".join(select)
         return await read_all(self.headquarters, f"/data/{entity_set}", params)
@@ -56,3 +79,7 @@ class Commerce:
             "PATCH", f"/data/{entity_path(entity_set, key)}", params={"cross-company": "true"},
             headers={"Content-Type": "application/json"}, body=exact_json.dumps(values), write="idempotent",
         )  # fmt: skip
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

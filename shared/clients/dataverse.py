@@ -6,13 +6,13 @@ Writes by alternate key are upserts and so may be sent again; a conditional writ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from shared import exact_json
 from shared.clients.http import RemoteRefused, RemoteSystem, Response
-from shared.clients.odata4 import Entity, Scalar, entity_path, read_all
+from shared.clients.odata4 import Entity, Scalar, entity_path, read_all, read_pages
 from shared.clients.single_flight import SingleFlight
 from shared.errors import Conflict, Permanent
 
@@ -58,6 +58,10 @@ class Dataverse:
     async def find(self, entity_set: str, params: Mapping[str, str]) -> list[Entity]:
         """Every row that a query finds, page by page."""
         return await read_all(self.system, f"{_ROOT}/{entity_set}", params, _headers())
+
+    def find_pages(self, entity_set: str, params: Mapping[str, str]) -> AsyncIterator[list[Entity]]:
+        """The same one page at a time, for sets that are not to be held whole."""
+        return read_pages(self.system, f"{_ROOT}/{entity_set}", params, _headers())
 
     async def upsert(self, entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any]) -> None:
         """Create the row of an alternate key or set the given columns of it.

@@ -6,7 +6,7 @@ parallel fetches break each other. Decimals travel as text, dates as `/Date(ms)/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -75,18 +75,23 @@ class ODataV2:
             raise
 
     async def read_all(self, service: str, entity_set: str, params: Mapping[str, str] | None = None) -> list[Entity]:
-        """Every row of a set, following `__next`, of which only the query is used: gateways in between change hosts."""
-        rows: list[Entity] = []
+        """Every row of a set."""
+        return [row async for page in self.read_pages(service, entity_set, params) for row in page]
+
+    async def read_pages(
+        self, service: str, entity_set: str, params: Mapping[str, str] | None = None
+    ) -> AsyncIterator[list[Entity]]:
+        """A set page by page, following `__next`, of which only the query is used: gateways in between change hosts."""
         query: Mapping[str, str] = params or {}
         for _ in range(_PAGES_MAX):
             page = await self.read(service, entity_set, query)
             found = page.get("results")
             if not isinstance(found, list):
                 raise Permanent(f"{service}/{entity_set} did not answer with a set", code="sap_protocol")
-            rows += found
+            yield found
             following = page.get("__next")
             if not following:
-                return rows
+                return
             onward = query_of(str(following))
             if onward == query:
                 raise Permanent(f"{service}/{entity_set} pages in a circle", code="sap_protocol")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,8 +20,14 @@ _PAGES_MAX = 10_000
 async def read_all(
     system: RemoteSystem, path: str, params: Mapping[str, str], headers: Mapping[str, str] | None = None
 ) -> list[Entity]:
-    """Every row of a set. Of `@odata.nextLink` only the query is used: gateways in between change hosts."""
-    rows: list[Entity] = []
+    """Every row of a set."""
+    return [row async for page in read_pages(system, path, params, headers) for row in page]
+
+
+async def read_pages(
+    system: RemoteSystem, path: str, params: Mapping[str, str], headers: Mapping[str, str] | None = None
+) -> AsyncIterator[list[Entity]]:
+    """A set page by page. Of `@odata.nextLink` only the query is used: gateways in between change hosts."""
     query: Mapping[str, str] = params
     for _ in range(_PAGES_MAX):
         response = await system.request("GET", path, params=query, headers=headers, write="read")
@@ -29,10 +35,10 @@ async def read_all(
         found = page.get("value") if isinstance(page, dict) else None
         if not isinstance(found, list):
             raise Permanent(f"{system.name}{path} did not answer with a set", code=f"{system.name}_protocol")
-        rows += found
+        yield found
         following = page.get("@odata.nextLink")
         if not following:
-            return rows
+            return
         onward = query_of(str(following))
         if onward == query:
             raise Permanent(f"{system.name}{path} pages in a circle", code=f"{system.name}_protocol")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -21,7 +21,7 @@ from defusedxml.ElementTree import fromstring
 
 from shared.authority.ledger import SapRules
 from shared.clients.http import RemoteSystem, Response
-from shared.clients.odata import ODataV2, day, decimal, literal, where
+from shared.clients.odata import ODataV2, any_of, day, decimal, where
 from shared.domain.ledger import Document, DocumentLine
 from shared.domain.money import Money
 from shared.domain.rulings import Reason
@@ -67,6 +67,11 @@ class PostedDocument:
     is_reversed: bool = False
 
     def __str__(self) -> str:
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """Company code, fiscal year and number, which together name a document."""
         return f"{self.company_code}/{self.fiscal_year}/{self.document}"
 
 
@@ -104,8 +109,6 @@ class LedgerPort(Protocol):
 
     async def find(self, company_code: str, key: str) -> list[PostedDocument]: ...
 
-    async def list_items(self, company_code: str, first: date, last: date) -> list[LedgerItem]: ...
-
 
 class SapLedger:
     """The ledger of one SAP system, over the same pooled session as its OData services."""
@@ -142,18 +145,30 @@ class SapLedger:
         )
         return sorted({_document(row) for row in rows}, key=str)
 
-    async def list_items(self, company_code: str, first: date, last: date) -> list[LedgerItem]:
-        """Every line of the company's documents whose business or posting date lies in the days given."""
-        within = " or ".join(
-            f"({name} ge {literal(first)} and {name} le {literal(last)})" for name in ("DocumentDate", "PostingDate")
-        )
+    async def item_pages(
+        self, company_code: str, first: date, last: date, types: Sequence[str]
+    ) -> AsyncIterator[list[LedgerItem]]:
+        """Every line of the company's documents of some types whose business date lies in the days given, page by
+        page in document order: a month of a large company is not held whole.
+        """
+        query = where(("CompanyCode", "eq", company_code), ("DocumentDate", "ge", first), ("DocumentDate", "le", last))
+        order = "FiscalYear,AccountingDocument,AccountingDocumentItem"
+        params = {
+            "$filter": f"{query} and {any_of('AccountingDocumentType', types)}",
+            "$select": _SELECT,
+            "$orderby": order,
+        }
+        async for page in self._odata.read_pages(_CUBE, _ITEMS, params):
+            yield [_item(row) for row in page]
+
+    async def items_of(self, company_code: str, key: str) -> list[LedgerItem]:
+        """Every line of the documents that carry a posting key, whenever they were posted."""
         rows = await self._odata.read_all(
             _CUBE,
             _ITEMS,
             {
-                "$filter": f"CompanyCode eq {literal(company_code)} and ({within})",
+                "$filter": where(("CompanyCode", "eq", company_code), ("DocumentReferenceID", "eq", key)),
                 "$select": _SELECT,
-                "$orderby": "FiscalYear,AccountingDocument,AccountingDocumentItem",
             },
         )
         return [_item(row) for row in rows]

@@ -1,80 +1,137 @@
-"""The reconciliation of one legal entity and period as people read it: counts, differences, every row with a reason."""
+"""The reconciliation of one legal entity and period as people read it: counts, bridges, differences with reasons."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from shared.domain.money import DECIMALS, Money
-from shared.reports.three_way import Finding, Joined
+from shared import exact_json
+from shared.reports.explaining import Explained, amount_text
+from shared.reports.staging import Side, Staged
+from shared.reports.three_way import Joined, System, Unlisted
+from shared.stores.closes import Closes
 
-IN_FLIGHT = "in_flight"
+_ZERO = Decimal(0)
+_SYSTEM_NAMES = {"commerce": "Commerce", "sap": "SAP ledger", "crm": "CRM history"}
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
-    """A finding with what is known of it. `explained` is False where nothing accounts for it.
+class Step:
+    """One step from Commerce's total to the other system's, in one currency: how many rows it is made of."""
 
-    `stands` means that a second look found the finding to be no difference at all (a partial return's own document).
-    """
-
-    finding: Finding
-    row_class: str
-    explained: bool
     code: str
-    reason: str
-    link: str
-    stands: bool = False
+    words: str
+    rows: int
+    amount: Decimal
+    explained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """Commerce's total, the steps, and the other system's total: start + all steps = end, to the last unit."""
+
+    system: System
+    currency: str
+    start: Decimal
+    steps: tuple[Step, ...]
+    end: Decimal
+
+    @property
+    def adds_up(self) -> bool:
+        return self.start + sum((step.amount for step in self.steps), _ZERO) == self.end
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What the door answers and the close certificate is made of."""
+    """What the door answers and the close certificate is made of.
+
+    `rows` are the differences, `standing` what proved to be none (returns and cancellations with documents of their
+    own); `unlisted` is what was too much to list. Counts are of orders, not of rows.
+    """
 
     legal_entity: str
     period: str
+    currency: str
     orders: int
     matched: int
     explained: int
     unexplained: int
     in_flight: int
-    difference: dict[str, Money]
-    totals: dict[str, Money]
+    difference: dict[str, Decimal]
+    staged: Staged
+    bridges: tuple[Bridge, ...]
     rows: tuple[Explained, ...]
+    standing: tuple[Explained, ...]
+    unlisted: tuple[Unlisted, ...]
+    policy: str
     generated_at: datetime
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        return self.staged.sides
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what was found: inputs, counts and every row with its explanation; not over when."""
+        content = {name: value for name, value in as_json(self).items() if name not in {"generatedAt", "digest"}}
+        return hashlib.sha256(exact_json.canonical(content)).hexdigest()
+
+    def blocking(self, carried: Iterable[str] = ()) -> list[Explained]:
+        """What stands against a certificate: everything unexplained, and what is in flight and not carried over."""
+        named = set(carried)
+        return [
+            row
+            for row in self.rows
+            if not row.explained or (row.is_in_flight and (row.finding.number or row.finding.reference) not in named)
+        ]
 
 
 def assemble(
-    legal_entity: str, period: str, currency: str, joined: Joined, rows: Sequence[Explained], now: datetime
+    legal_entity: str,
+    period: str,
+    currency: str,
+    staged: Staged,
+    joined: Joined,
+    rows: Sequence[Explained],
+    *,
+    policy: str,
+    now: datetime,
 ) -> Reconciliation:
     """Count orders (not rows): an order with two findings is explained when both are."""
     open_rows = [row for row in rows if not row.stands]
     by_order: dict[str, list[Explained]] = {}
     for row in open_rows:
-        by_order.setdefault(row.finding.number or row.finding.reference, []).append(row)
+        by_order.setdefault(row.finding.number or row.finding.reference or row.finding.document, []).append(row)
     unexplained = sum(1 for found in by_order.values() if not all(row.explained for row in found))
+    proved = {row.finding.number for row in rows if row.stands and row.finding.kind == "missing_in_sap"}
     return Reconciliation(
         legal_entity=legal_entity,
         period=period,
+        currency=currency,
         orders=joined.orders,
-        matched=joined.matched,
+        matched=joined.matched + len(proved - set(by_order)),
         explained=len(by_order) - unexplained,
-        unexplained=unexplained,
-        in_flight=sum(1 for row in open_rows if row.row_class == IN_FLIGHT),
-        difference=_differences(open_rows, [currency, *joined.totals]),
-        totals={code: _money(total, code) for code, total in joined.totals.items()},
+        unexplained=unexplained + sum(one.count for one in joined.unlisted),
+        in_flight=sum(1 for row in open_rows if row.is_in_flight),
+        difference=_differences(open_rows, joined.unlisted, [currency, *staged.commerce.totals]),
+        staged=staged,
+        bridges=tuple(_bridges(staged, rows, joined.unlisted, currency)),
         rows=tuple(open_rows),
+        standing=tuple(row for row in rows if row.stands),
+        unlisted=joined.unlisted,
+        policy=policy,
         generated_at=now,
     )
 
 
-def as_json(report: Reconciliation) -> dict[str, Any]:
+def as_json(report: Reconciliation, closes: Closes | None = None) -> dict[str, Any]:
     """The report as the door answers it; amounts are text in the currency's own decimals."""
-    return {
+    told: dict[str, Any] = {
         "legalEntity": report.legal_entity,
         "period": report.period,
         "orders": report.orders,
@@ -82,47 +139,141 @@ def as_json(report: Reconciliation) -> dict[str, Any]:
         "explained": report.explained,
         "unexplained": report.unexplained,
         "inFlight": report.in_flight,
-        "difference": {currency: money.text for currency, money in report.difference.items()},
-        "totals": {currency: money.text for currency, money in report.totals.items()},
+        "difference": _amounts(report.difference),
+        "totals": _amounts(report.sides["commerce"].totals),
+        "systems": {
+            name: {"rows": side.rows, "totals": _amounts(side.totals), "sha256": side.digest}
+            for name, side in report.sides.items()
+        },
+        "bridges": [bridge_as_json(bridge) for bridge in report.bridges],
         "classes": dict(sorted(Counter(row.row_class for row in report.rows).items())),
-        "rows": [_row(report.legal_entity, row) for row in report.rows],
+        "standing": dict(sorted(Counter(row.code for row in report.standing).items())),
+        "rows": [row_as_json(report.legal_entity, row) for row in report.rows],
+        "unlisted": [
+            {
+                "system": one.system,
+                "class": one.kind,
+                "count": one.count,
+                "difference": amount_text(one.difference, one.currency),
+                "currency": one.currency,
+            }
+            for one in report.unlisted
+        ],
+        "policy": report.policy,
         "generatedAt": report.generated_at.isoformat(),
     }
+    if closes is not None:
+        told["state"] = closes.state
+        told["digest"] = report.digest
+    return told
 
 
-def _row(legal_entity: str, row: Explained) -> dict[str, Any]:
+def row_as_json(legal_entity: str, row: Explained) -> dict[str, Any]:
+    """One difference, with the ways on from it: the order's lifecycle and lineage, its case, what replays it."""
     finding = row.finding
+    links = {}
+    if finding.number:
+        links = {
+            "lifecycle": f"/api/lifecycle/{legal_entity}/{finding.number}",
+            "lineage": f"/api/lineage/order/{finding.number}?legalEntity={legal_entity}",
+        }
+    if row.case_id:
+        links |= {"case": f"/api/cases/{row.case_id}", "replay": f"/api/cases/{row.case_id}/replay"}
+    if row.resend:
+        links["replay"] = f"/api/lifecycle/{legal_entity}/{finding.number}/recover"
     return {
         "class": row.row_class,
+        "system": finding.system,
         "orderNumber": finding.number,
         "postingKey": finding.reference,
         "document": finding.document,
         "currency": finding.currency,
-        "expected": _text(finding.expected, finding.currency),
-        "found": _text(finding.found, finding.currency),
+        "expected": amount_text(finding.expected, finding.currency),
+        "found": amount_text(finding.found, finding.currency),
+        "businessDate": finding.business_date.isoformat() if finding.business_date else None,
+        "postingDate": finding.posting_date.isoformat() if finding.posting_date else None,
         "explained": row.explained,
         "code": row.code,
         "reason": row.reason,
-        "link": row.link or f"/api/lifecycle/{legal_entity}/{finding.number}",
+        "link": links.get("case", links.get("lifecycle", "")),
+        "links": links,
     }
 
 
-def _differences(rows: Iterable[Explained], currencies: Iterable[str]) -> dict[str, Money]:
+def bridge_as_json(bridge: Bridge) -> dict[str, Any]:
+    return {
+        "from": "Commerce",
+        "to": _SYSTEM_NAMES[bridge.system],
+        "currency": bridge.currency,
+        "start": amount_text(bridge.start, bridge.currency),
+        "steps": [
+            {
+                "code": step.code,
+                "words": step.words,
+                "rows": step.rows,
+                "amount": amount_text(step.amount, bridge.currency),
+                "explained": step.explained,
+            }
+            for step in bridge.steps
+        ],
+        "end": amount_text(bridge.end, bridge.currency),
+        "addsUp": bridge.adds_up,
+    }
+
+
+_WORDS = {
+    "cancellation": "cancelled after posting: credited under the order's own number",
+    "return": "returned by line: credited under the order's own number",
+    "shipment": "posted by shipment",
+    "in_flight": "in flight: on the way, not yet there",
+    "case": "held in a case for a person",
+    "no_ledger_matter": "no ledger matter: nothing in it has a price",
+    "cancelled_before_posting": "cancelled before it was posted",
+    "posted_in_parts": "posted in parts, by shipment",
+    "not_listed": "differences beyond what can be listed",
+}
+"""A code of an explanation → the words of a step; others are shown as they are, in words."""
+
+
+def _bridges(staged: Staged, rows: Sequence[Explained], unlisted: Sequence[Unlisted], own: str) -> Iterable[Bridge]:
+    """From Commerce to each other system, by currency. A row moves what it differs by, explained or not."""
+    systems: tuple[System, ...] = ("sap", "crm")
+    for system in systems:
+        other = staged.sides[system].totals
+        for currency in sorted({own, *staged.commerce.totals, *other}):
+            start, end = staged.commerce.totals.get(currency, _ZERO), other.get(currency, _ZERO)
+            grouped: dict[tuple[str, bool], list[Decimal]] = defaultdict(list)
+            for row in rows:
+                finding = row.finding
+                if finding.system == system and currency in {finding.currency, finding.found_currency}:
+                    there = finding.found if finding.found_currency == currency else _ZERO
+                    here = finding.expected if finding.currency == currency else _ZERO
+                    grouped[row.code, row.explained].append(there - here)
+            steps = [
+                Step(code, _WORDS.get(code, code.replace("_", " ")), len(amounts), sum(amounts, _ZERO), explained)
+                for (code, explained), amounts in sorted(grouped.items(), key=lambda one: (not one[0][1], one[0][0]))
+                if any(amounts)
+            ]
+            rest = end - start - sum((step.amount for step in steps), _ZERO)
+            if rest and any(one.system == system and one.currency == currency for one in unlisted):
+                steps.append(Step("not_listed", _WORDS["not_listed"], sum(one.count for one in unlisted), rest, False))
+            if start or end or steps:
+                yield Bridge(system, currency, start, tuple(steps), end)
+
+
+def _differences(
+    rows: Iterable[Explained], unlisted: Iterable[Unlisted], currencies: Iterable[str]
+) -> dict[str, Decimal]:
     """What nothing accounts for, in absolute amounts: two errors of opposite sign may not hide each other."""
-    sums = {currency: Decimal(0) for currency in currencies}
+    sums = dict.fromkeys(currencies, _ZERO)
     for row in rows:
         if not row.explained:
             currency = row.finding.currency
-            sums[currency] = sums.get(currency, Decimal(0)) + abs(row.finding.expected - row.finding.found)
-    return {currency: _money(amount, currency) for currency, amount in sorted(sums.items())}
+            sums[currency] = sums.get(currency, _ZERO) + abs(row.finding.expected - row.finding.found)
+    for one in unlisted:
+        sums[one.currency] = sums.get(one.currency, _ZERO) + one.difference
+    return dict(sorted(sums.items()))
 
 
-def _money(amount: Decimal, currency: str) -> Money:
-    return Money(amount.normalize() if amount else Decimal(0), currency)
-
-
-def _text(amount: Decimal, currency: str) -> str:
-    """A forged row may carry a currency or decimals that do not exist: then the figure as it stands there."""
-    if currency not in DECIMALS or amount != round(amount, DECIMALS[currency]):
-        return f"{amount:f}"
-    return _money(amount, currency).text
+def _amounts(totals: Mapping[str, Decimal]) -> dict[str, str]:
+    return {currency: amount_text(amount, currency) for currency, amount in totals.items()}

@@ -1,23 +1,26 @@
 """The three-way join: Commerce orders, SAP documents and CRM rows of one legal entity and period, in DuckDB.
 
-Joined by posting key, never by period: an order posted late is found where it stands. What matches is only counted;
-what does not comes back row by row, because it is little and each row has to be explained. Amounts are DECIMAL from
-the file to the sum; files are Parquet or CSV with the columns of the classes below.
+Joined by key, never by period: an order posted late is found where it stands. One pass reads each file once, compares
+what it joins and keeps only what does not match, which is little and comes back row by row because each row has to be
+explained. Amounts are DECIMAL from the file to the sum; files are Parquet with the columns of the classes below.
+
+A key that stands twice shows in the same pass: its order comes out of the join more often than it went in. The pass
+joins by hashes of the keys, which are half as dear as the keys; what it picks out is classified by the keys themselves.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+System = Literal["sap", "crm"]
 FindingClass = Literal[
     "missing_in_sap",
     "missing_in_crm",
@@ -28,13 +31,15 @@ FindingClass = Literal[
     "currency",
     "period",
 ]
+FINDINGS_MAX = 100_000
+"""Rows that come back one by one; what is beyond is counted and summed, never left out of the result."""
 _MEMORY_MAX = "1200MB"
 _THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class CommerceOrder:
-    """An order as headquarters knows it; `key` is the posting key that its document has to carry."""
+    """An order as headquarters knows it; `key` is the posting key that its document has to carry, and unique."""
 
     key: str
     number: str
@@ -46,7 +51,10 @@ class CommerceOrder:
 
 @dataclass(frozen=True, slots=True)
 class LedgerDocument:
-    """A document of the leading ledger; `gross` is what it is worth to the customer, `tax` the tax in it."""
+    """A document of the leading ledger; `gross` is what it is worth to the customer, `tax` the tax in it.
+
+    `open_balance` is what it leaves on the one-time account, through which a buyer without a number only passes.
+    """
 
     reference: str
     order_number: str
@@ -55,6 +63,7 @@ class LedgerDocument:
     currency: str
     gross: Decimal
     tax: Decimal
+    open_balance: Decimal
     posting_date: date
     is_reversed: bool
 
@@ -69,9 +78,41 @@ class CrmOrder:
     tax: Decimal
 
 
+COLUMNS: dict[type, dict[str, str]] = {
+    CommerceOrder: {
+        "key": "VARCHAR",
+        "number": "VARCHAR",
+        "currency": "VARCHAR",
+        "total": "DECIMAL(18,3)",
+        "tax": "DECIMAL(18,3)",
+        "business_date": "DATE",
+    },
+    LedgerDocument: {
+        "reference": "VARCHAR",
+        "order_number": "VARCHAR",
+        "kind": "VARCHAR",
+        "document": "VARCHAR",
+        "currency": "VARCHAR",
+        "gross": "DECIMAL(18,3)",
+        "tax": "DECIMAL(18,3)",
+        "open_balance": "DECIMAL(18,3)",
+        "posting_date": "DATE",
+        "is_reversed": "BOOLEAN",
+    },
+    CrmOrder: {"number": "VARCHAR", "currency": "VARCHAR", "total": "DECIMAL(18,3)", "tax": "DECIMAL(18,3)"},
+}
+"""The columns of each file, with DuckDB's types."""
+HASHES: dict[type, dict[str, str]] = {
+    CommerceOrder: {"key": "key_hash", "number": "number_hash"},
+    LedgerDocument: {"reference": "key_hash"},
+    CrmOrder: {"number": "number_hash"},
+}
+"""The columns whose hash stands beside them, and the name of the hash."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The three files of one legal entity and period."""
+    """The three Parquet files of one legal entity and period."""
 
     commerce: Path
     ledger: Path
@@ -80,8 +121,12 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that does not match. `expected` is Commerce's amount, `found` the other side's."""
+    """One thing that does not match between Commerce and `system`.
 
+    `expected` is Commerce's amount, `found` the other side's: what all findings differ by is what the totals differ by.
+    """
+
+    system: System
     kind: FindingClass
     number: str
     reference: str
@@ -90,6 +135,20 @@ class Finding:
     expected: Decimal
     found: Decimal
     message: str
+    found_currency: str = ""
+    business_date: date | None = None
+    posting_date: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """Findings beyond `FINDINGS_MAX`: how many of a kind, and what they come to in absolute amounts."""
+
+    system: System
+    kind: FindingClass
+    currency: str
+    count: int
+    difference: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,145 +158,170 @@ class Joined:
     orders: int
     matched: int
     findings: tuple[Finding, ...]
-    totals: dict[str, Decimal]
+    unlisted: tuple[Unlisted, ...] = ()
 
 
-def join(inputs: Inputs, first: date, last: date) -> Joined:
+def join(inputs: Inputs, first: date, last: date, *, findings_max: int = FINDINGS_MAX) -> Joined:
     """Join the files of a period (both days included)."""
     import duckdb  # noqa: PLC0415 - only reconciliation pays for it
 
-    with duckdb.connect(":memory:", config={"memory_limit": _MEMORY_MAX, "threads": _THREADS}) as database:
-        _load(database, inputs)
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": _MEMORY_MAX,
+        "threads": _THREADS,
+        "preserve_insertion_order": False,
+    }
+    with duckdb.connect(":memory:", config=config) as database:
+        for view, path in (("c", inputs.commerce), ("l", inputs.ledger), ("r", inputs.crm)):
+            database.execute(f"CREATE VIEW {view} AS FROM read_parquet('{quoted(path)}', file_row_number = true)")
         database.execute(_JOIN, {"first": first, "last": last})
-        counts = database.execute("SELECT count(*), count(*) FILTER (sap IS NULL AND crm IS NULL) FROM joined")
-        orders, matched = _one(counts)
-        found = database.execute(_FINDINGS).fetchall()
-        totals = database.execute("SELECT currency, sum(total) FROM c GROUP BY currency ORDER BY currency").fetchall()
+        orders, with_order = _one(database, "SELECT (SELECT count(*) FROM c), with_order FROM pass")
+        database.execute(_REPEATED if with_order > orders else _NONE_REPEATED)
+        for statement in _PICKED:
+            database.execute(statement)
+        database.execute(_CLASSIFIED, {"first": first, "last": last})
+        database.execute(_FINDINGS)
+        differing, _ = _one(database, "SELECT count(*), 0 FROM odd WHERE key IS NOT NULL")
+        rows = database.execute(_LISTED, {"listed": findings_max}).fetchall()
+        unlisted = database.execute(_UNLISTED, {"listed": findings_max}).fetchall()
     return Joined(
         orders=orders,
-        matched=matched,
-        findings=tuple(Finding(*row) for row in found),
-        totals=dict(totals),
+        matched=orders - differing,
+        findings=tuple(Finding(*row) for row in rows),
+        unlisted=tuple(Unlisted(*row) for row in unlisted),
     )
 
 
-def write_csv[Row: (CommerceOrder, LedgerDocument, CrmOrder)](path: Path, kind: type[Row], rows: Iterable[Row]) -> None:
-    """Rows as the CSV that `join` reads."""
-    names = [field.name for field in fields(kind)]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows([getattr(row, name) for name in names] for row in rows)
-
-
-_TYPES: dict[str, dict[str, str]] = {
-    "c": {
-        "key": "VARCHAR",
-        "number": "VARCHAR",
-        "currency": "VARCHAR",
-        "total": "DECIMAL(18,3)",
-        "tax": "DECIMAL(18,3)",
-        "business_date": "DATE",
-    },
-    "l": {
-        "reference": "VARCHAR",
-        "order_number": "VARCHAR",
-        "kind": "VARCHAR",
-        "document": "VARCHAR",
-        "currency": "VARCHAR",
-        "gross": "DECIMAL(18,3)",
-        "tax": "DECIMAL(18,3)",
-        "posting_date": "DATE",
-        "is_reversed": "BOOLEAN",
-    },
-    "r": {"number": "VARCHAR", "currency": "VARCHAR", "total": "DECIMAL(18,3)", "tax": "DECIMAL(18,3)"},
-}
-
-
-def _load(database: DuckDBPyConnection, inputs: Inputs) -> None:
-    for view, path in (("c", inputs.commerce), ("l", inputs.ledger), ("r", inputs.crm)):
-        columns = ", ".join(f"'{name}': '{kind}'" for name, kind in _TYPES[view].items())
-        quoted = str(path).replace("'", "''")
-        source = (
-            f"read_parquet('{quoted}')"
-            if path.suffix == ".parquet"
-            else f"read_csv('{quoted}', header=true, delim=',', quote='\"', nullstr='', columns={{{columns}}})"
-        )
-        chosen = ", ".join(
-            f"coalesce({name}, '') AS {name}" if kind == "VARCHAR" else name for name, kind in _TYPES[view].items()
-        )
-        database.execute(f"CREATE VIEW {view} AS SELECT {chosen} FROM {source}")  # noqa: S608 - our own names and paths
+def quoted(path: Path) -> str:
+    """A path as it stands between quotes in SQL."""
+    return str(path).replace("'", "''")
 
 
 _JOIN = """
-CREATE TEMP TABLE joined AS
-WITH d AS (
-    SELECT reference,
-           count(*) AS documents,
-           min(document) AS document,
-           string_agg(document, ', ' ORDER BY document) AS all_documents,
-           min(currency) AS currency, max(currency) AS other_currency,
-           sum(gross) AS gross, sum(tax) AS tax, min(posting_date) AS posting_date
-    FROM l WHERE NOT is_reversed GROUP BY reference
-), crm_rows AS (
-    SELECT number, count(*) AS copies, min(currency) AS currency, sum(total) AS total, sum(tax) AS tax
-    FROM r GROUP BY number
+CREATE TEMP TABLE pass AS
+SELECT count(order_row) AS with_order, list(order_row) FILTER (order_row IS NOT NULL) AS order_rows,
+       list({'order_row': order_row, 'document_row': document_row, 'crm_row': crm_row}) FILTER (is_odd) AS odd
+FROM (
+    SELECT c.file_row_number::UINTEGER AS order_row, d.file_row_number::UINTEGER AS document_row,
+           r.file_row_number::UINTEGER AS crm_row,
+           (order_row IS NULL OR document_row IS NULL OR crm_row IS NULL
+               OR d.currency <> c.currency OR d.gross <> c.total OR d.tax <> c.tax OR d.open_balance <> 0
+               OR d.posting_date < $first OR d.posting_date > $last
+               OR r.currency <> c.currency OR r.total <> c.total OR r.tax <> c.tax) AS is_odd
+    FROM c
+    FULL JOIN (FROM l WHERE NOT is_reversed) AS d ON d.key_hash = c.key_hash
+    FULL JOIN r ON r.number_hash = c.number_hash
 )
-SELECT c.key, c.number, c.currency, c.total, c.tax,
-       d.all_documents AS documents, d.gross, d.tax AS posted_tax, d.currency AS posted_currency, d.posting_date,
-       crm_rows.total AS crm_total, crm_rows.tax AS crm_tax, crm_rows.currency AS crm_currency,
-       CASE
-           WHEN d.reference IS NULL THEN 'missing_in_sap'
-           WHEN d.documents > 1 THEN 'duplicate'
-           WHEN d.currency <> c.currency OR d.other_currency <> c.currency THEN 'currency'
-           WHEN d.gross <> c.total THEN 'amount'
-           WHEN d.tax <> c.tax THEN 'tax'
-           WHEN d.posting_date NOT BETWEEN $first AND $last THEN 'period'
+"""
+"""Every row of every file once, by the 64-bit hashes of the keys; what is odd is looked at again by the keys."""
+
+_REPEATED = """
+CREATE TEMP TABLE again AS
+SELECT order_row FROM (SELECT unnest(order_rows) AS order_row FROM pass) GROUP BY order_row HAVING count(*) > 1
+"""
+"""Orders that came out of the join more often than they went in: their documents or their CRM rows stand twice."""
+_NONE_REPEATED = "CREATE TEMP TABLE again (order_row UINTEGER)"
+
+_PICKED = (
+    "CREATE TEMP TABLE places AS SELECT unnest(odd, recursive := true) FROM pass",
+    """
+    CREATE TEMP TABLE orders AS FROM c
+    WHERE file_row_number IN (SELECT order_row FROM places UNION ALL FROM again)
+    """,
+    """
+    CREATE TEMP TABLE documents AS FROM l
+    WHERE NOT is_reversed
+        AND (file_row_number IN (SELECT document_row FROM places) OR key_hash IN (SELECT key_hash FROM orders))
+    """,
+    """
+    CREATE TEMP TABLE history AS FROM r
+    WHERE file_row_number IN (SELECT crm_row FROM places) OR number_hash IN (SELECT number_hash FROM orders)
+    """,
+)
+"""The rows of every odd or repeated order, with all that bears its key."""
+
+_CLASSIFIED = """
+CREATE TEMP TABLE odd AS
+WITH d AS (
+    SELECT reference, count(*) AS copies, min(order_number) AS order_number, min(kind) AS document_kind,
+           string_agg(document, ', ' ORDER BY document) AS document, min(currency) AS posted_currency,
+           max(currency) AS other_currency, sum(gross) AS gross, sum(tax) AS posted_tax,
+           sum(open_balance) AS open_balance, min(posting_date) AS posting_date
+    FROM documents GROUP BY reference, CASE WHEN reference = '' THEN document END
+), h AS (
+    SELECT number AS crm_number, count(*) AS crm_copies, min(currency) AS crm_currency, sum(total) AS crm_total,
+           sum(tax) AS crm_tax
+    FROM history GROUP BY number
+)
+SELECT CASE
+           WHEN key IS NULL THEN CASE WHEN reference IS NOT NULL THEN 'missing_in_commerce' END
+           WHEN reference IS NULL THEN 'missing_in_sap'
+           WHEN copies > 1 THEN 'duplicate'
+           WHEN posted_currency <> currency OR other_currency <> currency THEN 'currency'
+           WHEN gross <> total OR open_balance <> 0 THEN 'amount'
+           WHEN posted_tax <> tax THEN 'tax'
+           WHEN posting_date < $first OR posting_date > $last THEN 'period'
        END AS sap,
        CASE
-           WHEN crm_rows.number IS NULL THEN 'missing_in_crm'
-           WHEN crm_rows.copies > 1 THEN 'duplicate'
-           WHEN crm_rows.currency <> c.currency THEN 'currency'
-           WHEN crm_rows.total <> c.total THEN 'amount'
-           WHEN crm_rows.tax <> c.tax THEN 'tax'
-       END AS crm
-FROM c LEFT JOIN d ON d.reference = c.key LEFT JOIN crm_rows ON crm_rows.number = c.number
+           WHEN key IS NULL THEN CASE WHEN crm_number IS NOT NULL THEN 'missing_in_commerce' END
+           WHEN crm_number IS NULL THEN 'missing_in_crm'
+           WHEN crm_copies > 1 THEN 'duplicate'
+           WHEN crm_currency <> currency THEN 'currency'
+           WHEN crm_total <> total THEN 'amount'
+           WHEN crm_tax <> tax THEN 'tax'
+       END AS crm,
+       *
+FROM orders FULL JOIN d ON d.reference = orders.key FULL JOIN h ON h.crm_number = orders.number
+WHERE sap IS NOT NULL OR crm IS NOT NULL
 """
 
 _FINDINGS = """
-SELECT sap, number, key, coalesce(documents, ''), currency, total, coalesce(gross, 0),
+CREATE TEMP TABLE findings AS
+SELECT row_number() OVER (ORDER BY number, reference, system DESC, document, kind) AS place, *
+FROM (
+SELECT 'sap' AS system, sap AS kind, coalesce(number, order_number, '') AS number,
+       coalesce(key, reference, '') AS reference, coalesce(document, '') AS document,
+       coalesce(currency, posted_currency) AS currency, coalesce(total, 0) AS expected, coalesce(gross, 0) AS found,
        CASE sap
            WHEN 'missing_in_sap' THEN 'no document on the ledger'
-           WHEN 'duplicate' THEN 'posted more than once: ' || documents
+           WHEN 'missing_in_commerce'
+               THEN document || ': ' || document_kind || ' without an order of its own in Commerce'
+           WHEN 'duplicate' THEN 'posted more than once: ' || document
            WHEN 'currency' THEN 'Commerce has ' || currency || ', SAP ' || posted_currency
-           WHEN 'amount' THEN 'Commerce has ' || total || ', SAP ' || gross
+           WHEN 'amount' THEN CASE
+               WHEN gross <> total THEN 'Commerce has ' || total || ', SAP ' || gross
+               ELSE document || ' leaves ' || open_balance || ' on the one-time account'
+           END
            WHEN 'tax' THEN 'Commerce has ' || tax || ' of tax, SAP ' || posted_tax
            WHEN 'period' THEN 'posted on ' || posting_date
-       END
-FROM joined WHERE sap IS NOT NULL
+       END AS message,
+       coalesce(posted_currency, currency) AS found_currency, business_date, posting_date
+FROM odd WHERE sap IS NOT NULL
 UNION ALL
-SELECT crm, number, key, coalesce(documents, ''), currency, total, coalesce(crm_total, 0),
+SELECT 'crm', crm, coalesce(number, crm_number, ''), coalesce(key, ''), '', coalesce(currency, crm_currency),
+       coalesce(total, 0), coalesce(crm_total, 0),
        CASE crm
            WHEN 'missing_in_crm' THEN 'no row in the customer history'
+           WHEN 'missing_in_commerce' THEN 'in the customer history, not in Commerce'
            WHEN 'duplicate' THEN 'more than one row in the customer history'
            WHEN 'currency' THEN 'Commerce has ' || currency || ', CRM ' || crm_currency
            WHEN 'amount' THEN 'Commerce has ' || total || ', CRM ' || crm_total
            WHEN 'tax' THEN 'Commerce has ' || tax || ' of tax, CRM ' || crm_tax
-       END
-FROM joined WHERE crm IS NOT NULL
-UNION ALL
-SELECT 'missing_in_commerce', l.order_number, l.reference, l.document, l.currency, 0, l.gross,
-       l.kind || ' without an order of its own in Commerce'
-FROM l ANTI JOIN c ON c.key = l.reference WHERE NOT l.is_reversed
-UNION ALL
-SELECT 'missing_in_commerce', r.number, '', '', r.currency, 0, r.total, 'in the customer history, not in Commerce'
-FROM r ANTI JOIN c ON c.number = r.number
-ORDER BY ALL
+       END,
+       coalesce(crm_currency, currency), business_date, posting_date
+FROM odd WHERE crm IS NOT NULL
+)
+"""
+
+_LISTED = "SELECT * EXCLUDE (place) FROM findings WHERE place <= $listed ORDER BY place"
+
+_UNLISTED = """
+SELECT system, kind, currency, count(*), sum(abs(expected - found)) FROM findings WHERE place > $listed
+GROUP BY ALL ORDER BY ALL
 """
 
 
-def _one(cursor: DuckDBPyConnection) -> tuple[int, int]:
-    row = cursor.fetchone()
+def _one(database: DuckDBPyConnection, statement: str) -> tuple[int, int]:
+    row: Sequence[Any] | None = database.execute(statement).fetchone()
     if row is None:
         raise AssertionError("a count always has a row")
     return row[0], row[1]

@@ -1,0 +1,347 @@
+"""Why a finding is there: from what the flows recorded of its order, and from a second look at the systems by key.
+
+The join compares what stands in the month; here each order that differs is looked up by its key. What is known to
+wait, to be a person's case or no ledger matter is explained; a document of its own right stands; what nothing accounts
+for stays unexplained, with the words of what was found: who was altered, what is gone, what nobody posted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+
+from shared.authority.ledger import LegalEntity
+from shared.clients.dataverse import key_text
+from shared.domain.ledger import posting_key
+from shared.domain.money import DECIMALS, Money
+from shared.mapping.engine import moment
+from shared.reports.staging import commerce_order, ledger_document
+from shared.reports.three_way import Finding, Joined
+from shared.stores.cases import OPEN, Case
+from shared.stores.claims import Claim, claims_in
+from shared.stores.parking import parked_in
+from shared.stores.records import Dossier, Evidence
+from shared.wiring import Hub
+
+IN_FLIGHT = "in_flight"
+JUST_PLACED = timedelta(minutes=15)
+"""An order this young that nothing is known of may still be on its way here; one that is older was never received."""
+_LOOKUPS_AT_ONCE = 16
+_LEDGER, _HISTORY = "order_to_ledger", "crm_history_update"
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A finding with what is known of it. `explained` is False where nothing accounts for it.
+
+    `stands` means that a second look found the finding to be no difference at all (a partial return's own document).
+    `case_id` names the case whose replay ends it, `resend` that Commerce's order has only to be brought here.
+    """
+
+    finding: Finding
+    row_class: str
+    explained: bool
+    code: str
+    reason: str
+    stands: bool = False
+    case_id: str = ""
+    resend: bool = False
+
+    @property
+    def is_in_flight(self) -> bool:
+        return self.row_class == IN_FLIGHT
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of one order."""
+
+    entity: LegalEntity
+    dossier: Dossier
+    evidence: Sequence[Evidence]
+    case: Case | None
+    hub: Hub
+
+    def claim_of(self, key: str) -> Claim | None:
+        """The settled claim of a posting key."""
+        return next((one for one in claims_in(self.dossier) if one.key == key and one.is_settled), None)
+
+
+async def explain(joined: Joined, entity: LegalEntity, hub: Hub) -> list[Explained]:
+    """Look up what is known of each order with a finding, a few at once; in the order of the findings."""
+    by_number: dict[str, list[Finding]] = defaultdict(list)
+    for finding in joined.findings:
+        by_number[finding.number].append(finding)
+    if not by_number:
+        return []
+    cases = {(case.legal_entity, case.key): case for case in reversed(await hub.cases.list(state=OPEN))}
+    found: dict[str, list[Explained]] = {}
+
+    async def work(orders: Iterator[tuple[str, list[Finding]]]) -> None:
+        for number, findings in orders:
+            key = f"order|{entity.code}|{number}"
+            dossier, evidence = await asyncio.gather(hub.records.read(key), hub.records.read_evidence(key))
+            known = _Known(entity, dossier, evidence, cases.get((entity.code, number)), hub)
+            found[number] = await _order(findings, known)
+
+    orders = iter(list(by_number.items()))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(_LOOKUPS_AT_ONCE, len(by_number))):
+            group.create_task(work(orders))
+    return [row for number in by_number for row in found[number]]
+
+
+async def _order(findings: Sequence[Finding], known: _Known) -> list[Explained]:
+    rows = [await _explain(finding, known) for finding in findings]
+    return _paired(rows, known)
+
+
+async def _explain(finding: Finding, known: _Known) -> Explained:
+    row = Explained(finding, finding.kind, False, finding.kind, finding.message)
+    match finding.system, finding.kind:
+        case "sap", "missing_in_sap":
+            row = _not_posted(row, known)
+            return row if row.explained or row.code != finding.kind else await _elsewhere_in_sap(row, known)
+        case "crm", "missing_in_crm":
+            row = _not_written(row, known)
+            return row if row.explained or row.code != finding.kind else await _elsewhere_in_crm(row, known)
+        case "sap", "missing_in_commerce":
+            row = _own_document(row, known)
+            return row if row.stands or row.code != finding.kind else await _elsewhere_in_commerce(row, known)
+        case _, "missing_in_commerce":
+            return await _elsewhere_in_commerce(row, known)
+        case _, "period":
+            return _late_posting(row, known)
+        case _, "amount" | "tax" | "currency":
+            return _altered(row, known)
+        case "sap", _:
+            return _repeated(row, known)
+        case _:
+            return row
+
+
+def _repeated(row: Explained, known: _Known) -> Explained:
+    """A posting key that stands on several documents: the one that was posted is named, the others are not ours."""
+    claim = known.claim_of(row.finding.reference)
+    if claim is None:
+        return row
+    others = [one for one in row.finding.document.split(", ") if one != _name(claim)]
+    said = f"{', '.join(others)} repeats posting key {claim.key} of {_name(claim)}: reverse it in SAP"
+    return replace(row, reason=said)
+
+
+def _not_posted(row: Explained, known: _Known) -> Explained:
+    """Why an order is not on the ledger: it waits, a person has to decide, or nothing was to be posted."""
+    if waiting := _waiting(row, _LEDGER, known):
+        return waiting
+    claims = claims_in(known.dossier)
+    if any(claim.state == "sending" for claim in claims):
+        return _flying(row, "its posting is under way")
+    claim = known.claim_of(row.finding.reference)
+    if claim is not None:
+        gone = f"posted as {_name(claim)} ({claim.entry.total}), and that document is not on the ledger any more"
+        return replace(row, code="document_gone", reason=gone)
+    shipped = [claim for claim in claims if claim.kind == "shipment" and claim.is_settled]
+    if shipped:
+        parts = sum((claim.entry.total.amount for claim in shipped), Decimal(0))
+        said = f"posted in {len(shipped)} shipments of {parts} {row.finding.currency} together"
+        if parts == row.finding.expected:
+            return _because(row, "posted_in_parts", said)
+        return replace(row, code="posted_in_parts", reason=f"{said}, the order is {row.finding.expected}")
+    decided = [one for one in known.evidence if one.flow == _LEDGER and one.ruling == "unchanged" and one.reasons]
+    if decided:
+        reason = decided[-1].reasons[0]
+        return _because(row, reason["code"], reason["message"])
+    return _by_case(row, known) or row
+
+
+def _not_written(row: Explained, known: _Known) -> Explained:
+    """Why an order is not in the customer history."""
+    if waiting := _waiting(row, _HISTORY, known):
+        return waiting
+    own = [one for one in known.evidence if one.flow == _HISTORY]
+    if any(one.ruling == "accept" for one in own):
+        written = next(one for one in own if one.ruling == "accept")
+        gone = f"written to the customer history on {written.decided_at:%Y-%m-%d %H:%M} UTC, and the row is gone"
+        return replace(row, code="row_gone", reason=gone)
+    if own and own[-1].reasons:
+        return _because(row, own[-1].reasons[0]["code"], own[-1].reasons[0]["message"])
+    return _by_case(row, known) or row
+
+
+def _waiting(row: Explained, flow: str, known: _Known) -> Explained | None:
+    parked = parked_in(known.dossier, flow)
+    if parked is None:
+        return None
+    if parked.state == "case":
+        return replace(_because(row, "case", f"held for a person: {parked.reason}"), case_id=parked.case_id)
+    return _flying(row, f"waits: {parked.reason}")
+
+
+def _by_case(row: Explained, known: _Known) -> Explained | None:
+    case = known.case
+    if case is None:
+        return None
+    said = case.reasons[0]["message"] if case.reasons else case.code
+    return replace(_because(row, "case", f"held for a person: {said}"), case_id=case.id)
+
+
+def _own_document(row: Explained, known: _Known) -> Explained:
+    """A document beside the order's own: a return, cancellation or shipment stands when our claim says so."""
+    claim = known.claim_of(row.finding.reference)
+    if claim is None:
+        return row
+    if claim.document and _name(claim) != row.finding.document:
+        said = f"{row.finding.document} repeats posting key {claim.key} of {_name(claim)}"
+        return replace(row, row_class="duplicate", code="duplicate", reason=said)
+    if not claim.event and claim.kind != "cancellation":
+        said = f"posted as {_name(claim)} ({claim.entry.total}), and Commerce has no such order any more"
+        return replace(row, code="order_gone", reason=said)
+    if claim.entry.total.amount != row.finding.found or claim.entry.currency != row.finding.currency:
+        said = f"SAP was altered: posted as {claim.entry.total}, {row.finding.document} has {_amount(row.finding)}"
+        return replace(row, row_class="amount", code="altered_in_sap", reason=said)
+    return replace(row, explained=True, stands=True, code=claim.kind, reason=f"{claim.kind} of the order")
+
+
+def _late_posting(row: Explained, known: _Known) -> Explained:
+    claim = known.claim_of(row.finding.reference)
+    if claim is None or claim.posting_date != row.finding.posting_date:
+        return row
+    return _because(row, "posting_date", f"posted with the date {claim.posting_date} that policy gave it")
+
+
+def _altered(row: Explained, known: _Known) -> Explained:
+    """Which side was altered: the claim keeps what was posted, to the cent."""
+    finding = row.finding
+    claim = known.claim_of(finding.reference)
+    other = {"sap": "SAP", "crm": "the customer history"}[finding.system]
+    if finding.system == "crm" and (waiting := _waiting(row, _HISTORY, known)):
+        return waiting
+    if claim is None:
+        return replace(row, reason=f"{finding.message}; nothing says what was posted")
+    if finding.kind == "amount":
+        was, commerce, theirs = claim.entry.total.amount, finding.expected, finding.found
+        if was == commerce and theirs == was:
+            return replace(row, code=f"altered_in_{finding.system}", reason=f"{other} was altered: {finding.message}")
+        if was == theirs:
+            if known.case is not None and known.case.code == "changed_after_posting":
+                return _by_case(row, known) or row
+            said = f"Commerce was altered after posting: {claim.entry.total} was posted, Commerce has {_money(finding)}"
+            return replace(row, code="altered_in_commerce", reason=said)
+        if was == commerce:
+            said = f"{other} was altered: {claim.entry.total} was posted, {other} has {_amount(finding)}"
+            return replace(row, code=f"altered_in_{finding.system}", reason=said)
+        return replace(row, code="altered", reason=f"{finding.message}; {claim.entry.total} was posted")
+    return replace(row, reason=f"{finding.message}; posted with {claim.entry.tax} of tax in {claim.entry.currency}")
+
+
+async def _elsewhere_in_sap(row: Explained, known: _Known) -> Explained:
+    """By key over all periods and also among what was reversed; an order that is very young is still coming."""
+    finding, entity, hub = row.finding, known.entity, known.hub
+    items = await hub.sap_ledger.items_of(entity.company_code, finding.reference)
+    if items:
+        document = ledger_document(items, entity)
+        if document.is_reversed:
+            return replace(row, code="reversed", reason=f"{document.document} was posted and is reversed")
+        if document.gross == finding.expected and items[0].document_date == finding.business_date:
+            return _flying(row, f"{document.document} was posted while this was read: reconcile again")
+        said = f"{document.document} stands with the business date {items[0].document_date}, gross {document.gross}"
+        return replace(row, row_class="period", code="other_period", reason=said)
+    return await _never_received(row, known)
+
+
+async def _never_received(row: Explained, known: _Known) -> Explained:
+    if known.evidence or known.dossier.by_key:
+        return row
+    header = await known.hub.commerce.find_header(known.entity.code, row.finding.number)
+    placed = moment.read(header["OrderCreationDateTime"]) if header and header.get("OrderCreationDateTime") else None
+    if placed is not None and known.hub.clock() - placed < JUST_PLACED:
+        return _flying(row, f"placed at {placed:%H:%M:%S} UTC, nothing of it has come here yet")
+    said = "Concord never received this order: bring it here (one click), or have Commerce send it"
+    return replace(row, code="never_received", reason=said, resend=True)
+
+
+async def _elsewhere_in_crm(row: Explained, known: _Known) -> Explained:
+    key = {"concord_orderkey": key_text(known.entity.code, row.finding.number)}
+    found = await known.hub.dataverse.read("salesorders", key, select=("concord_businessdate", "totalamount"))
+    if found is None:
+        return await _never_received(row, known)
+    said = f"the customer history has it with the business date {found.get('concord_businessdate') or 'missing'}"
+    return replace(row, row_class="period", code="other_period", reason=said)
+
+
+async def _elsewhere_in_commerce(row: Explained, known: _Known) -> Explained:
+    """Whether Commerce has the order on another business day; else nobody there knows it."""
+    finding, entity = row.finding, known.entity
+    header = await known.hub.commerce.find_header(entity.code, finding.number) if finding.number else None
+    side = "on the ledger" if finding.system == "sap" else "in the customer history"
+    if header is None:
+        said = f"{_amount(finding)} stands {side} as {finding.document or finding.number}; Commerce has no such order"
+        if finding.system == "sap":
+            said += ", and nothing here posted it"
+        return replace(row, code=f"forged_in_{finding.system}", reason=said)
+    order = commerce_order(header, entity)
+    if finding.system == "sap" and order.key != finding.reference:
+        said = f"{finding.document} bears the order's number and a posting key that nothing here gave"
+        return replace(row, code="forged_in_sap", reason=said)
+    said = f"Commerce has the order on {order.business_date}, it stands {side} in this period"
+    return replace(row, row_class="period", code="other_period", reason=said)
+
+
+def _paired(rows: list[Explained], known: _Known) -> list[Explained]:
+    """An order that looks like a return from its header and was posted as a sale (an exchange), or the other way.
+
+    The join knows one posting key of an order; where the ledger has it under the other, both findings are one match.
+    """
+    missing = [row for row in rows if row.finding.kind == "missing_in_sap" and not row.explained]
+    for row in missing:
+        keys = {posting_key(known.entity.code, row.finding.number, kind, "") for kind in ("invoice", "return")}
+        other = next(
+            (
+                one
+                for one in rows
+                if one.finding.system == "sap"
+                and one.finding.kind == "missing_in_commerce"
+                and one.finding.reference in keys
+                and one.finding.currency == row.finding.currency
+                and one.finding.found == row.finding.expected
+            ),
+            None,
+        )
+        if other is not None:
+            said = f"posted as {other.finding.document}"
+            rows = [
+                replace(one, explained=True, stands=True, reason=said) if one in (row, other) else one for one in rows
+            ]
+    return rows
+
+
+def _because(row: Explained, code: str, reason: str) -> Explained:
+    return replace(row, explained=True, code=code, reason=reason)
+
+
+def _flying(row: Explained, reason: str) -> Explained:
+    return replace(row, explained=True, row_class=IN_FLIGHT, code=IN_FLIGHT, reason=reason)
+
+
+def _name(claim: Claim) -> str:
+    return f"{claim.company_code}/{claim.fiscal_year}/{claim.document}"
+
+
+def _amount(finding: Finding) -> str:
+    return f"{amount_text(finding.found, finding.currency)} {finding.currency}"
+
+
+def _money(finding: Finding) -> str:
+    return f"{amount_text(finding.expected, finding.currency)} {finding.currency}"
+
+
+def amount_text(amount: Decimal, currency: str) -> str:
+    """In the currency's own decimals; a forged row may carry others or no such currency: then as it stands there."""
+    if currency not in DECIMALS or amount != round(amount, DECIMALS[currency]):
+        return f"{amount.normalize():f}" if amount else "0"
+    return Money(amount.normalize() if amount else Decimal(0), currency).text

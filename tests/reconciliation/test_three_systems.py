@@ -1,0 +1,127 @@
+"""Three systems reconciled in one process: what was forged, deleted or altered is found, named and costed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from shared.flows.reconciliation import reconcile
+from shared.reports.reconciliation import as_json
+from tests.ledger.rig import line, sales_order
+from tests.reconciliation.trading import PERIOD, cancel, document_of, give_back, history_row, trade
+from tests.systems import Systems, systems
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Systems]:
+    async with systems(monkeypatch) as running:
+        yield running
+
+
+async def reconciled(world: Systems, legal_entity: str = "GB01") -> dict[str, Any]:
+    report, closes = await reconcile(legal_entity, PERIOD, world.hub)
+    told = as_json(report, closes)
+    assert all(bridge["addsUp"] for bridge in told["bridges"]), told["bridges"]
+    return told
+
+
+async def test_orders_returns_and_cancellations_match_three_ways(world: Systems) -> None:
+    for number in ("S-1", "S-2", "S-3"):
+        await trade(world, sales_order(number))
+    await give_back(world, "S-2", [("1", "4")])
+    await cancel(world, "S-3")
+    told = await reconciled(world)
+    assert (told["orders"], told["matched"], told["explained"], told["unexplained"]) == (3, 3, 0, 0)
+    assert told["standing"] == {"cancellation": 1, "return": 1}
+    assert told["difference"] == {"GBP": "0.00"}
+    [ledger] = [one for one in told["bridges"] if one["to"] == "SAP ledger"]
+    assert (ledger["start"], ledger["end"]) == ("360.00", "192.00")
+
+
+async def test_the_last_evening_of_the_month_belongs_to_it_and_the_next_morning_does_not(world: Systems) -> None:
+    await trade(world, sales_order("S-1", BusinessDate="2026-11-30"))
+    await trade(world, sales_order("S-2", BusinessDate="2026-12-01"))
+    told = await reconciled(world)
+    assert (told["orders"], told["matched"]) == (1, 1)
+
+
+async def _forge_in_sap(world: Systems) -> None:
+    forged = {"legalEntity": "GB01", "gross": Decimal("12.00"), "order": "S-9", "postingDate": "2026-11-23"}
+    await world.control("sap", "POST", "documents", forged)
+
+
+async def _delete_in_sap(world: Systems) -> None:
+    await world.control("sap", "DELETE", f"documents/{_id(await document_of(world, 'S-2'))}")
+
+
+async def _alter_in_sap(world: Systems) -> None:
+    document = await document_of(world, "S-2")
+    await world.control("sap", "PATCH", f"documents/{_id(document)}", {"gross": Decimal("120.01")})
+
+
+async def _forge_in_commerce(world: Systems) -> None:
+    await world.control("commerce", "PUT", "orders/S-9", {"order": sales_order("S-9"), "legalEntity": "GB01"})
+
+
+async def _delete_in_commerce(world: Systems) -> None:
+    await world.control("commerce", "DELETE", "orders/S-2")
+
+
+async def _alter_in_commerce(world: Systems) -> None:
+    order = sales_order("S-2", lines=[line("1", "10", "100.01", "20.00")])
+    await world.control("commerce", "PUT", "orders/S-2", {"order": order, "legalEntity": "GB01"})
+
+
+async def _forge_in_crm(world: Systems) -> None:
+    row = await history_row(world, "S-2")
+    forged = {
+        name: row[name]
+        for name in ("concord_legalentity", "concord_businessdate", "totalamount", "totaltax", "name")
+        if row.get(name) is not None
+    }
+    forged |= {"concord_orderkey": "GB01|S-9", "ordernumber": "S-9"}
+    await world.control("dataverse", "POST", "rows/salesorders", forged)
+
+
+async def _delete_in_crm(world: Systems) -> None:
+    await world.control("dataverse", "DELETE", "rows/salesorders/GB01|S-2")
+
+
+async def _alter_in_crm(world: Systems) -> None:
+    await world.control("dataverse", "PATCH", "rows/salesorders/GB01|S-2", {"totalamount": Decimal("120.01")})
+
+
+def _id(document: dict[str, Any]) -> str:
+    return str(document.get("id") or f"{document['company_code']}-{document['fiscal_year']}-{document['document']}")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "number", "code", "difference"),
+    [
+        (_forge_in_sap, "S-9", "forged_in_sap", "12.00"),
+        (_delete_in_sap, "S-2", "document_gone", "120.00"),
+        (_alter_in_sap, "S-2", "altered_in_sap", "0.01"),
+        (_forge_in_commerce, "S-9", "never_received", "240.00"),
+        (_delete_in_commerce, "S-2", "order_gone", "240.00"),
+        (_alter_in_commerce, "S-2", "altered_in_commerce", "0.02"),
+        (_forge_in_crm, "S-9", "forged_in_crm", "120.00"),
+        (_delete_in_crm, "S-2", "row_gone", "120.00"),
+        (_alter_in_crm, "S-2", "altered_in_crm", "0.01"),
+    ],
+)
+async def test_what_is_forged_deleted_or_altered_by_a_penny_is_found_and_named(
+    world: Systems, tamper: Callable[[Systems], Awaitable[None]], number: str, code: str, difference: str
+) -> None:
+    for known in ("S-1", "S-2", "S-3"):
+        await trade(world, sales_order(known))
+    assert (await reconciled(world))["unexplained"] == 0
+    await tamper(world)
+    told = await reconciled(world)
+    assert told["unexplained"] == 1, told["rows"]
+    assert {row["orderNumber"] for row in told["rows"]} == {number}
+    assert code in {row["code"] for row in told["rows"]}, told["rows"]
+    assert not any(row["explained"] for row in told["rows"])
+    assert told["difference"]["GBP"] == difference
