@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 from shared import exact_json
 from shared.reports.explaining import Explained, amount_text
@@ -172,15 +173,16 @@ def row_as_json(legal_entity: str, row: Explained) -> dict[str, Any]:
     """One difference, with the ways on from it: the order's lifecycle and lineage, its case, what replays it."""
     finding = row.finding
     links = {}
-    if finding.number:
+    number = quote(finding.number, safe="")
+    if number:
         links = {
-            "lifecycle": f"/api/lifecycle/{legal_entity}/{finding.number}",
-            "lineage": f"/api/lineage/order/{finding.number}?legalEntity={legal_entity}",
+            "lifecycle": f"/api/lifecycle/{legal_entity}/{number}",
+            "lineage": f"/api/lineage/order/{number}?legalEntity={legal_entity}",
         }
     if row.case_id:
         links |= {"case": f"/api/cases/{row.case_id}", "replay": f"/api/cases/{row.case_id}/replay"}
     if row.resend:
-        links["replay"] = f"/api/lifecycle/{legal_entity}/{finding.number}/recover"
+        links["replay"] = f"/api/lifecycle/{legal_entity}/{number}/recover"
     return {
         "class": row.row_class,
         "system": finding.system,
