@@ -64,7 +64,7 @@ def main(
         raise typer.Exit(130) from fault
     _write(outcome, out)
     report.on_screen(outcome, console)
-    console.print(f"written: {out / 'summary.json'}, {out / 'report.html'}")
+    console.print(f"written: {out / 'summary.json'}, {out / 'report.html'}, and a month-end report of each period")
     raise typer.Exit(0 if outcome.ok else 1)
 
 
@@ -103,7 +103,7 @@ async def _run(day: Day, out: Path, workers: int, policy: Path, console: Console
                 day=day,
                 books=report.draw_books(day, facts),
                 facts=facts,
-                periods=await periods_of(day, systems),
+                periods=await periods_of(day, systems, out),
                 latencies=await latencies_of(replayed, facts, systems),
                 inventory=await inventory_of(day, counters, systems),
                 parking=await parking_of(systems),

@@ -48,7 +48,10 @@ class Parking:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The product's own reconciliation of one legal entity and month, as it answered."""
+    """The product's own reconciliation of one legal entity and month, as it answered.
+
+    `certificate` is the number it was closed under, else `refusal` says why it was not.
+    """
 
     legal_entity: str
     period: str
@@ -57,6 +60,8 @@ class Period:
     unexplained: int
     difference: Mapping[str, Decimal]
     lines: tuple[str, ...] = ()
+    certificate: str = ""
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,11 @@ class Outcome:
                 for p in self.periods
                 for currency, amount in p.difference.items()
                 if amount
+            ),
+            *(
+                f"{p.legal_entity} {p.period} does not close: {p.refusal}"
+                for p in self.periods
+                if not p.certificate and not p.unexplained
             ),
             *((f"{self.parking.retrying} keys are still being retried",) if self.parking.retrying else ()),
         )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from sandbox.day.books import Case, CheckoutAnswer, CrmOrder, Document, Facts, signed
@@ -95,13 +96,19 @@ async def parking_of(systems: Systems) -> Parking:
     return Parking(parked=len(_rows(cases["cases"])), retrying=max(0, waiting))
 
 
-async def periods_of(day: Day, systems: Systems) -> tuple[Period, ...]:
-    """The product's reconciliation of each legal entity and month of the day."""
-    return tuple([await _period(entity, month, systems) for entity, month in sorted(day.periods)])
+async def periods_of(day: Day, systems: Systems, out: Path) -> tuple[Period, ...]:
+    """The product's reconciliation of each legal entity and month of the day, closed, its month-end report in `out`."""
+    return tuple([await _period(entity, month, systems, out) for entity, month in sorted(day.periods)])
 
 
-async def _period(entity: str, month: str, systems: Systems) -> Period:
-    told = await systems.read("functions", f"/api/reconciliation/{entity}/{month}")
+async def _period(entity: str, month: str, systems: Systems, out: Path) -> Period:
+    path = f"/api/reconciliation/{entity}/{month}"
+    told = await systems.read("functions", path)
+    status, closed = await systems.call("functions", "POST", f"{path}/close", {}, accept={200, 201, 409})
+    assert isinstance(closed, Mapping), "close: a JSON object was expected"
+    for form in ("html", "csv"):
+        page = await systems.get("functions", f"{path}?format={form}")
+        (out / f"month-end-{entity}-{month}.{form}").write_text(str(page), encoding="utf-8")
     difference = told["difference"]
     assert isinstance(difference, Mapping), "reconciliation: difference is not an object"
     return Period(
@@ -115,6 +122,8 @@ async def _period(entity: str, month: str, systems: Systems) -> Period:
             f"{row.get('orderNumber') or row.get('reference')}: {row.get('class')} – {row.get('reason')}"
             for row in _rows(told["rows"])
         ),
+        certificate=str(closed["number"]) if status != 409 else "",
+        refusal=str(closed["detail"]) if status == 409 else "",
     )
 
 
