@@ -16,6 +16,7 @@ if [ -z "$found" ]; then
 fi
 [ "$(printf '%s\n' "$found" | wc -l)" = 1 ] || stop "there is more than one application called $name" "delete all but one in Entra ID"
 az ad app update --id "$found" --identifier-uris "api://$found" --app-roles @infra/app-roles.json
+mkdir -p out
 # The scope that lets the Azure CLI ask for tokens of this application on behalf of whoever is signed in.
 object="$(az ad app show --id "$found" --query id --output tsv)"
 python3 - "$found" >out/people-api.json <<'PY'
