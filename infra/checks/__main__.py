@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from infra.checks.deployment import Deployment, deploy
@@ -51,22 +52,29 @@ def check(root: Path) -> tuple[list[Finding], list[Deployment]]:
 def _check_one(root: Path, deployment: Deployment) -> Iterator[Finding]:
     topology = read_topology(root / "sandbox" / "broker" / "Config.json")
     host = json.loads((root / "host.json").read_text(encoding="utf-8"))
-    yield from check_types(deployment)
-    yield from check_roles(deployment, topology, TABLES)
-    yield from check_topology(deployment, topology)
-    yield from check_secrets(deployment)
-    yield from check_publishing(deployment)
-    yield from check_network(deployment)
-    yield from check_doors(deployment, root / "functions")
-    yield from check_always_ready(
-        deployment, root / "functions", int(host["extensions"]["serviceBus"]["maxConcurrentSessions"])
+    sessions = int(host["extensions"]["serviceBus"]["maxConcurrentSessions"])
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        partial(check_types, deployment),
+        partial(check_roles, deployment, topology, TABLES),
+        partial(check_topology, deployment, topology),
+        partial(check_secrets, deployment),
+        partial(check_publishing, deployment),
+        partial(check_network, deployment),
+        partial(check_doors, deployment, root / "functions"),
+        partial(check_always_ready, deployment, root / "functions", sessions),
+        partial(check_logs, deployment),
+        partial(check_locks, deployment),
+        partial(check_tags, deployment),
+        partial(check_tables, deployment, TABLES),
+        partial(check_alerts, deployment, root / "docs" / "runbooks"),
+        partial(check_queries, deployment, root / "infra" / "queries"),
     )
-    yield from check_logs(deployment)
-    yield from check_locks(deployment)
-    yield from check_tags(deployment)
-    yield from check_tables(deployment, TABLES)
-    yield from check_alerts(deployment, root / "docs" / "runbooks")
-    yield from check_queries(deployment, root / "infra" / "queries")
+    for each in checks:
+        try:
+            yield from each()
+        except (KeyError, ValueError, StopIteration) as fault:  # what it looks at is missing: that is a finding too
+            name = each.func.__name__ if isinstance(each, partial) else "check"
+            yield Finding(f"{deployment.label}: {name}", f"finds nothing to check: {type(fault).__name__} {fault}")
 
 
 def main() -> int:

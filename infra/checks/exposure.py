@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from infra.checks.deployment import Deployed, Deployment
@@ -159,6 +160,13 @@ def _message_flows(functions: Path) -> set[str]:
 
 def _calls(functions: Path, name: str) -> Iterator[ast.Call]:
     for path in sorted(functions.glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
-                yield node
+        for call in _method_calls(path.read_text(encoding="utf-8")):
+            if isinstance(call.func, ast.Attribute) and call.func.attr == name:
+                yield call
+
+
+@cache
+def _method_calls(source: str) -> tuple[ast.Call, ...]:
+    """Calls of methods in a source; the doors are asked for more than once in a run."""
+    nodes = ast.walk(ast.parse(source))
+    return tuple(node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
