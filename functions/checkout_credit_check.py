@@ -21,6 +21,8 @@ _STATUS = {
     "unknown_account": 404,
     "unknown_legal_entity": 404,
     "request_reused": 409,
+    "unknown_replaced": 404,
+    "replaced_elsewhere": 409,
     "wrong_role": 403,
     "own_request": 403,
 }

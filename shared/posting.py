@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
+from shared import telemetry
 from shared.authority.ledger import LegalEntity
 from shared.clients.http import deadline_after
 from shared.clients.sap_ledger import PostedDocument, Rejected
@@ -33,8 +34,6 @@ from shared.stores.claims import Claim, claim_in
 from shared.stores.records import Dossier, Outcome
 from shared.stores.table import Op, RowChanged
 from shared.wiring import Hub
-
-_NOT_FIRM_RETRY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +191,30 @@ async def _uncovered(wanted: Wanted, hub: Hub, entity: LegalEntity) -> tuple[Rea
         return (Reason("unknown_decision", f"credit decision {wanted.decision} is not in the book", "check again"),)
     entry = wanted.entry
     reasons = covers(known, _Owed(wanted.order, entity.code, entry.customer, entry.currency, owed))
-    if [reason.code for reason in reasons] == ["hold_not_firm"]:
-        raise Transient(reasons[0].message, retry_after_seconds=_NOT_FIRM_RETRY_SECONDS)
+    if not reasons and known.hold is not None and not known.hold.order:
+        return await _bind(wanted, hub, entity)
     return reasons
+
+
+async def _bind(wanted: Wanted, hub: Hub, entity: LegalEntity) -> tuple[Reason, ...]:
+    """Bind the decision to this order before anything is sent, where the confirmation has not reached the book yet.
+
+    Left to the book's own flow, two orders that name one decision could both be found covered and both be posted.
+    """
+    now = hub.clock()
+    cause = Change(
+        id=f"bound-{wanted.order}",
+        source="concord",
+        entity="order",
+        kind="hold.bound",
+        legal_entity=entity.code,
+        key=wanted.order,
+        occurred_at=now,
+        received_at=now,
+        correlation_id=telemetry.correlation_of(telemetry.traceparent.get())[0],
+    )
+    moved = await hub.credit_book.confirm(wanted.decision, wanted.order, None, cause=cause)
+    return () if moved.refused is None else (moved.refused,)
 
 
 async def _claim(wanted: Wanted, known: Claim | None, dossier: Dossier, hub: Hub, alongside: Sequence[Op]) -> Claim:

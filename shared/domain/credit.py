@@ -135,11 +135,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class DecisionWithHold:
-    """A decision and what is held for it, as it was read at `read_at`."""
+    """A decision and what is held for it."""
 
     decision: Decision
     hold: Hold | None
-    read_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,8 +313,7 @@ def plain_account(account: str) -> str:
 def covers(known: DecisionWithHold, order: OnAccountOrder) -> tuple[Reason, ...]:
     """Why a decision does not cover an order; nothing when it does.
 
-    `hold_not_firm` alone means not yet: the hold is about to expire and the order's confirmation has not reached the
-    book. Ask again once it has.
+    A hold without an order covers only once it is bound to this one: until then any other order may claim it too.
     """
     decision, hold, owed = known.decision, known.hold, order.on_account
     wrong: list[Reason] = []
@@ -333,9 +331,8 @@ def covers(known: DecisionWithHold, order: OnAccountOrder) -> tuple[Reason, ...]
         wrong.append(
             Reason("other_currency", f"the decision is in {decision.amount.currency}, the order in {order.currency}")
         )
-    elif owed > (hold.amount if hold else decision.amount):
-        held = hold.amount if hold else decision.amount
-        wrong.append(Reason("amount_not_covered", f"{owed} is on account, {held} is held", "check the changed order"))
+    elif owed > (left := hold.amount - hold.posted_amount if hold else decision.amount):
+        wrong.append(Reason("amount_not_covered", f"{owed} is on account, {left} is held", "check the changed order"))
     if hold is None:
         if owed and not wrong:
             wrong.append(Reason("nothing_held", f"{owed} is on account and nothing is held for it", "check again"))
@@ -348,11 +345,4 @@ def covers(known: DecisionWithHold, order: OnAccountOrder) -> tuple[Reason, ...]
         return (Reason("order_cancelled", f"order {order.number} was cancelled before it was posted"),)
     if hold.state == "released":
         wrong.append(Reason("hold_released", f"the hold was released: {hold.closed_because}", "check again"))
-    elif hold.state == "placed" and not wrong and known.read_at >= hold.expires_at - _confirmation_margin(hold):
-        wrong.append(Reason("hold_not_firm", "the hold is about to expire and the order is not confirmed in the book"))
     return tuple(wrong)
-
-
-def _confirmation_margin(hold: Hold) -> timedelta:
-    """The last tenth of a hold's life: too close to expiry to rely on it before the confirmation stands."""
-    return (hold.expires_at - hold.placed_at) / 10

@@ -38,10 +38,11 @@ def counted(members: Sequence[Hold], figure: Figure, now: datetime, memory: time
     The largest live hold is what the checkout may come to: a change that is not yet confirmed does not add to what it
     replaces, and does not free it either. What is posted moves from that amount to the postings, and each posting
     counts until the figure contains it, also when it was seen before: a figure may be older than the last one.
+    A hold whose time is up counts until it is released: a worker whose clock is behind may be firming it right now.
     """
     currency = members[0].value.currency
     zero = Money.zero(currency)
-    live = [hold for hold in members if hold.state in LIVE and not hold.is_expired(now)]
+    live = [hold for hold in members if hold.state in LIVE]
     parts = _parts_of(members, now, memory)
     whole = max((hold.value for hold in live), default=zero)
     moved = sum((value for _, value, _ in parts if value > zero), zero)

@@ -12,6 +12,7 @@ reason why it may not be taken: then nothing changes and a person is asked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -24,6 +25,7 @@ Step = Hold | Reason | None
 EXPIRED = "expired"
 REPLACED = "replaced"
 GIVEN_UP = "given up by the caller"
+NOTHING_OWED = "nothing of the order is on account any more"
 
 
 def firm(hold: Hold, order: str, now: datetime) -> Step:
@@ -38,33 +40,36 @@ def firm(hold: Hold, order: str, now: datetime) -> Step:
         case "firm" | "posted" | "consumed":
             return None
         case "released":
-            if hold.closed_because in (CANCELLED, REPLACED):
+            if hold.closed_because in (CANCELLED, REPLACED, NOTHING_OWED):
                 return None
             if hold.closed_because == EXPIRED:
                 return _expired(hold)
             return Reason("hold_released", f"the hold was released ({hold.closed_because})", "check the order again")
 
 
-def reinstate(hold: Hold, order: str) -> Step:
-    """A confirmation came after expiry and the account has room: the hold stands again, firm at once."""
-    if hold.order and hold.order != order:
-        return _used_twice(hold, order)
-    if hold.state in ("firm", "posted", "consumed"):
-        return None
-    return replace(hold, state="firm", order=order, closed_at=None, closed_because="")
-
-
-def take_over(hold: Hold, replaced: Hold, order: str, now: datetime) -> Step:
-    """A changed order is confirmed on its new decision: what was posted on the old one comes along."""
-    if replaced.order and replaced.order != order:
-        return _used_twice(replaced, order)
+def confirm(hold: Hold, order: str, owed: Money | None, now: datetime) -> Step:
+    """The order is confirmed, or confirmed again after a change that made it smaller: what it owes is what is held."""
     step = firm(hold, order, now)
-    if not isinstance(step, Hold):
+    if isinstance(step, Reason) or owed is None or owed.currency != hold.amount.currency:
         return step
-    known = {posting.key for posting in step.postings}
-    return _settled(
-        replace(step, postings=step.postings + tuple(p for p in replaced.postings if p.key not in known)), None
-    )
+    smaller = shrink(step or hold, owed, order, now)
+    return step if smaller is None else smaller
+
+
+def take_over(hold: Hold, replaced: Sequence[Hold], order: str, owed: Money | None, now: datetime) -> Step:
+    """A changed order is confirmed on its new decision: what was posted on the ones before comes along."""
+    for other in replaced:
+        if other.order and other.order != order:
+            return _used_twice(other, order)
+    step = confirm(hold, order, owed, now)
+    if isinstance(step, Reason):
+        return step
+    stands = step or hold
+    if stands.state not in LIVE:
+        return step
+    known = {posting.key for posting in stands.postings}
+    brought = tuple(posting for other in replaced for posting in other.postings if posting.key not in known)
+    return _settled(replace(stands, postings=stands.postings + brought), None) if brought else step
 
 
 def post(hold: Hold, posting: Posting, order: str, owed: Money | None) -> Step:
@@ -135,9 +140,8 @@ def shrink(hold: Hold, owed: Money, order: str, now: datetime) -> Step:
         return _used_twice(hold, order)
     if hold.state not in LIVE or owed >= hold.amount:
         return None
-    posted = hold.posted_amount
-    if owed <= posted or not owed:
-        return _end_rest(replace(hold, order=order), CANCELLED, now)
+    if owed <= hold.posted_amount:
+        return _end_rest(replace(hold, order=order), NOTHING_OWED, now)
     return replace(hold, order=order, amount=owed, value=hold.value_of(owed))
 
 

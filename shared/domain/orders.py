@@ -7,10 +7,10 @@ ledger document built from it could not balance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -92,6 +92,22 @@ class Order:
         """Goods or money go back: every line that moves anything is negative, or nothing moves and money is given."""
         moving = [line.quantity for line in self.lines if line.quantity]
         return all(quantity < 0 for quantity in moving) if moving else self.total.amount < 0
+
+
+def on_account_of(order: Order, quantities: Mapping[str, Decimal]) -> Money:
+    """The part on account of some of an order's lines: their gross, in the proportion that was not paid otherwise.
+
+    Rounded down, so that of several parts together never more is given free than was held. Lines that the order does
+    not have come to nothing.
+    """
+    gross = Decimal(0)
+    for line in order.lines:
+        if line.quantity and (part := min(abs(quantities.get(line.line_id, Decimal(0))), abs(line.quantity))):
+            gross += abs(line.total.amount) * part / abs(line.quantity)
+    if not order.total.amount:
+        return Money.zero(order.currency)
+    share = gross * order.on_account.amount / order.total.amount
+    return Money(share.quantize(Decimal(1).scaleb(-DECIMALS[order.currency]), rounding=ROUND_DOWN), order.currency)
 
 
 def read_order(raw: object, legal_entity: str) -> Order:

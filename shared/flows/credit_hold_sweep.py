@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shared import telemetry
-from shared.domain.changes import Change
 from shared.domain.credit_transitions import expire
+from shared.stores.credit_book.book import swept
 from shared.wiring import Hub
 
 
@@ -16,18 +16,7 @@ async def credit_hold_sweep(hub: Hub) -> dict[str, int]:
         if not held.hold.is_expired(now):
             counted["placed"] += 1
             continue
-        cause = Change(
-            id=f"sweep-{held.hold.id}",
-            source="concord",
-            entity="credit_hold",
-            kind="hold.swept",
-            legal_entity="",
-            key=held.hold.id,
-            occurred_at=held.hold.expires_at,
-            received_at=now,
-            correlation_id=held.hold.decision.correlation_id,
-        )
-        moved = await hub.credit_book.move(held.hold.id, expire, cause=cause, what="expired")
+        moved = await hub.credit_book.move(held.hold.id, expire, cause=swept(held.hold, now), what="expired")
         counted["released"] += moved.changed
     telemetry.log_outcome("credit_hold_sweep", **counted)
     return counted

@@ -8,7 +8,7 @@ account's epoch, so that a grant decided meanwhile on the old figure is decided 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,6 +23,8 @@ from shared.domain.credit import (
     place_of,
 )
 from shared.domain.credit_transitions import Step as Outcome
+from shared.domain.credit_transitions import expire, replaced_by, take_over
+from shared.domain.money import Money
 from shared.domain.rulings import Reason
 from shared.errors import Conflict, Malformed, Transient
 from shared.stores.credit_book import rows
@@ -32,6 +34,8 @@ from shared.telemetry import Counters
 
 _RACES_MAX = 20
 _TRACES_MAX = 4096
+_EXPIRED_MAX = 30
+"""Expired holds released in one transaction: three rows each, of the hundred that a transaction takes."""
 
 Transition = Callable[[Hold, datetime], Outcome]
 
@@ -96,14 +100,13 @@ class CreditBook:
         """A decision and its hold: one read where the hold is live. Raises `Malformed` for what is no decision id."""
         partition, key = place_of(decision_id)
         live = await self.table.read(partition, rows.live_key(decision_id))
-        now = self.clock()
         if live is not None:
             hold = rows.read_held(live).hold
-            return DecisionWithHold(hold.decision, hold, now)
+            return DecisionWithHold(hold.decision, hold)
         kept = _kept(await self.table.query(partition, prefix=f"1|{key}"))
         if kept.record is None:
             return None
-        return DecisionWithHold(kept.record.decision, kept.held.hold if kept.held else None, now)
+        return DecisionWithHold(kept.record.decision, kept.held.hold if kept.held else None)
 
     async def read_record(self, decision_id: str) -> Kept:
         """Everything kept of a decision, its hold and its steps."""
@@ -138,6 +141,71 @@ class CreditBook:
             self.counters.add(f"credit.{what}")
             return Moved(outcome, changed=True)
         raise Conflict(f"decision {decision_id} is changed by too many at once")
+
+    async def confirm(self, decision_id: str, order: str, owed: Money | None, *, cause: Change) -> Moved:
+        """Bind a decision's hold to its order; what the decision replaces goes in the same transaction.
+
+        The hold of a changed order takes over from every other live hold of its checkout, with what was posted on
+        them: between two transactions an order would count twice, or a crash would leave the old hold for good.
+        """
+        partition, _ = place_of(decision_id)
+        for _ in range(_RACES_MAX):
+            held = await self._held(decision_id)
+            if held is None:
+                return Moved(None, changed=False)
+            others = await self._before(held.hold) if held.hold.decision.replaces else []
+            now = self.clock()
+            outcome = take_over(held.hold, [one.hold for one in others], order, owed, now)
+            if isinstance(outcome, Reason):
+                return Moved(held.hold, changed=False, refused=outcome)
+            stands = outcome or held.hold
+            ended = [(one, replaced_by(one.hold, now)) for one in others] if stands.state in LIVE else []
+            moves = [(one, after) for one, after in [(held, outcome), *ended] if isinstance(after, Hold)]
+            if not moves:
+                return Moved(held.hold, changed=False)
+            operations = [op for one, after in moves for op in rows.move(one, after)]
+            operations += [
+                self._evidence(one.hold, after, cause, "firmed" if one is held else "replaced") for one, after in moves
+            ]
+            try:
+                await self.table.transact(partition, operations)
+            except RowExists as error:
+                if "|step|" in error.key:
+                    return Moved(held.hold, changed=False)
+                continue
+            except RowChanged:
+                continue
+            self.counters.add("credit.firmed")
+            return Moved(stands, changed=True)
+        raise Conflict(f"decision {decision_id} is changed by too many at once")
+
+    async def release_expired(self, partition: str, held: Sequence[Held]) -> None:
+        """Release holds whose time is up, before what they hold is given to anybody else.
+
+        Raises `RowChanged` where one of them was confirmed at this moment. A hold that merely *looks* expired must
+        not be left out of a count: its confirmation may be on the way with a clock that is behind ours.
+        """
+        now = self.clock()
+        for start in range(0, len(held), _EXPIRED_MAX):
+            operations: list[Op] = []
+            for one in held[start : start + _EXPIRED_MAX]:
+                after = expire(one.hold, now)
+                if isinstance(after, Hold):
+                    cause = swept(one.hold, now)
+                    operations += [*rows.move(one, after), self._evidence(one.hold, after, cause, "expired")]
+            if operations:
+                await self.table.transact(partition, operations)
+                self.counters.add("credit.expired", len(operations) // 3)
+
+    async def _before(self, hold: Hold) -> list[Held]:
+        """The live holds of the decisions that this one replaces, directly or through others, and nobody else's."""
+        live = await self.live_holds(rows.partition_of(hold.decision))
+        return [
+            one
+            for one in live
+            if one.hold.family == hold.family and one.hold.id != hold.id and one.hold.state in LIVE
+            and one.hold.placed_at <= hold.placed_at
+        ]  # fmt: skip
 
     async def rewrite(self, record: DecisionRecord, etag: str) -> None:
         """Replace a decision's record as it was read; raises `Conflict` where it moved on meanwhile."""
@@ -185,6 +253,21 @@ class CreditBook:
             at=self.clock(),
         )
         return Op("insert", rows.step_row(step))
+
+
+def swept(hold: Hold, now: datetime) -> Change:
+    """The cause of an expiry that no message brought: the same however often a sweep or a check comes by."""
+    return Change(
+        id=f"sweep-{hold.id}",
+        source="concord",
+        entity="credit_hold",
+        kind="hold.swept",
+        legal_entity="",
+        key=hold.id,
+        occurred_at=hold.expires_at,
+        received_at=now,
+        correlation_id=hold.decision.correlation_id,
+    )
 
 
 def _kept(found: list[Row]) -> Kept:

@@ -27,12 +27,13 @@ from shared.domain.credit import (
     Figure,
     Hold,
     Simulation,
+    place_of,
 )
 from shared.domain.credit_counting import families_of, held_by, is_wholly_in, unseen_postings
 from shared.domain.credit_decision import Verdict, decide, decide_without_sap, rate_is_known, refuse
 from shared.domain.credit_transitions import consume
 from shared.domain.money import Money
-from shared.errors import Conflict, OutcomeUnknown, Permanent, Transient
+from shared.errors import Conflict, Malformed, OutcomeUnknown, Permanent, Transient
 from shared.stores.credit_book import rows
 from shared.stores.credit_book.book import CreditBook
 from shared.stores.credit_book.rows import Held, Remembered
@@ -42,16 +43,19 @@ from shared.telemetry import span
 GROUP_MAX = 45
 """Requests in one transaction: two rows each beside the account row stay below Azure's hundred with room for others."""
 _OPERATIONS_MAX = 98
+_LAST_SECONDS = 0.02
+"""With less than this left before its deadline a request is answered rather than asked for once more."""
 _RACES_MAX = 30
 
 
 @dataclass(frozen=True, slots=True)
 class SaidBySap:
-    """What SAP said about an account; `why` is set instead where it did not answer in time."""
+    """What SAP said about an account; `why` is set instead where it did not answer, `late` where time ran out."""
 
     remembered: Remembered | None
     figure: Figure | None
     why: str = ""
+    late: bool = False
 
 
 class Erp(Protocol):
@@ -110,6 +114,8 @@ class CheckDesk:
 
         Raises `OtherContent` for a request id used otherwise, `Permanent` (unknown_account).
         """
+        if request.replaces:
+            await self._know_replaced(request)
         if not await self._first_time(request):
             kept = await self._book.read_record(request.decision_id)
             if kept.record is not None:
@@ -126,6 +132,26 @@ class CheckDesk:
     ) -> tuple[DecisionRecord, Hold | None]:
         """An approved order, weighed once more on the live record before its hold is placed."""
         return await self._enqueue(request, entity, deadline, approval, record_etag)
+
+    async def _know_replaced(self, request: CheckRequest) -> None:
+        """What is replaced must be a decision of the same account: a hold moves within one book."""
+        try:
+            partition, _ = place_of(request.replaces)
+            known = await self._book.read_decision(request.replaces)
+        except Malformed:
+            partition, known = "", None
+        if known is None:
+            raise Permanent(
+                f"replaces names {request.replaces}, which is no decision",
+                code="unknown_replaced",
+                remedy="name the decision id that the order was confirmed with, or leave `replaces` out",
+            )
+        if partition != rows.partition_of_request(request) or known.decision.legal_entity != request.legal_entity:
+            raise Permanent(
+                f"replaces names a decision of account {known.decision.account}, {known.decision.legal_entity}",
+                code="replaced_elsewhere",
+                remedy="a hold moves within one account: release that decision and check anew",
+            )
 
     async def _first_time(self, request: CheckRequest) -> bool:
         """Insert the index row; False where the same request came before."""
@@ -158,7 +184,7 @@ class CheckDesk:
         approval: ApprovalView | None,
         record_etag: str,
     ) -> tuple[DecisionRecord, Hold | None]:
-        partition = f"{request.segment}|{request.account}"
+        partition = rows.partition_of_request(request)
         queue = self._queues.setdefault(partition, _Queue())
         done: asyncio.Future[tuple[DecisionRecord, Hold | None]] = asyncio.get_running_loop().create_future()
         simulation = asyncio.create_task(self._erp.simulate(request, entity))
@@ -192,19 +218,38 @@ class CheckDesk:
                 del self._queues[partition]
 
     async def _serve(self, partition: str, group: list[_Waiting]) -> None:
-        for race in range(_RACES_MAX):
-            open_ones = [one for one in group if not one.done.done()]
-            if not open_ones:
-                return
+        """Rounds until everybody of the group is answered; only lost rounds count as races."""
+        races = 0
+        while open_ones := [one for one in group if not one.done.done()]:
             try:
                 await self._round(partition, open_ones)
-                return
             except (RowChanged, OutcomeUnknown):
                 self._book.counters.add("credit.races")
-                await asyncio.sleep(0 if race < 3 else 0.005 * race)  # two workers on one account take turns
+                races += 1
+                if races == _RACES_MAX:
+                    raise Transient("the account is too contended to decide now", retry_after_seconds=1) from None
+                await self._find_decided(open_ones)
+                await asyncio.sleep(0 if races < 4 else 0.005 * races)  # two workers on one account take turns
             except RowExists as taken:
                 await self._eject(open_ones, taken.key)
-        raise Transient("the account is too contended to decide now", retry_after_seconds=1)
+
+    async def _find_decided(self, group: list[_Waiting]) -> None:
+        """An approval may have been committed without an answer, or by somebody else: its record has moved on."""
+        for one in group:
+            if one.approved_by is None or one.done.done():
+                continue
+            kept = await self._book.read_record(one.request.decision_id)
+            if kept.record is None or kept.record_etag == one.record_etag:
+                continue
+            now_said = kept.record.approval
+            mine = now_said is not None and (now_said.decided_by, now_said.decided_at) == (
+                one.approved_by.decided_by,
+                one.approved_by.decided_at,
+            )
+            if mine:
+                one.done.set_result((kept.record, kept.held.hold if kept.held else None))
+            else:
+                one.done.set_exception(Conflict("the approval was decided at this moment by somebody else"))
 
     async def _eject(self, group: list[_Waiting], key: str) -> None:
         """One request of the group was decided elsewhere meanwhile: it gets that answer, the others go on."""
@@ -222,6 +267,9 @@ class CheckDesk:
         before = rows.read_remembered(account_row) if account_row else None
         held = [rows.read_held(row) for row in found if rows.is_hold(row)]
         now = book.clock()
+        if expired := [one for one in held if one.hold.is_expired(now)]:
+            await book.release_expired(partition, expired)
+            held = [one for one in held if one not in expired]
         try:
             said = await self._ask(first, now, min(one.deadline for one in group), held)
         except Permanent as error:
@@ -229,7 +277,12 @@ class CheckDesk:
                 _fail(group, error)
                 return
             raise
-        simulations = [await _by(one.simulation, one.deadline) for one in group]
+        if said.late:
+            group = [one for one in group if _time_is_up(one)]
+        await _prices_by(min(one.deadline for one in group), group)
+        # Whoever has time left for a simulation that is still out waits for the next round.
+        group = [one for one in group if one.simulation.done() or _time_is_up(one)]
+        simulations = [_told_by(one.simulation) for one in group]
         memory = timedelta(minutes=first.entity.memory_minutes)
         figure = said.figure
         now = book.clock()
@@ -270,8 +323,10 @@ class CheckDesk:
                 unseen = unseen_postings(posted, figure, now, memory)
                 if unseen and figure.lag is None:
                     figure = replace(figure, cleared=await self._erp.find_cleared(first.entity, unseen))
-        except (TimeoutError, Transient) as error:
-            return SaidBySap(None, None, str(error) or "it did not answer in time")
+        except TimeoutError:
+            return SaidBySap(None, None, "it did not answer in time", late=True)
+        except Transient as error:
+            return SaidBySap(None, None, str(error))
         late = tuple(item for item in figure.items if item.due is not None and item.due < now.date())
         return SaidBySap(Remembered(standing.account, figure.exposure, figure.as_of, late[:50]), figure)
 
@@ -325,9 +380,11 @@ class CheckDesk:
         """What is held with this order in, and what others hold; None without a figure to see it against."""
         if figure is None:
             return None, None
-        counted = held_by(families_of(holds), figure, now, memory)
+        rates = self._book.policy.rates
+        weighed = [replace(hold, value=rates.convert(hold.value, currency)) for hold in holds]
+        counted = held_by(families_of(weighed), figure, now, memory)
         others = sum((value for name, value in counted.items() if name != family), Money.zero(currency))
-        value = self._book.policy.rates.convert(request.on_account, currency)
+        value = rates.convert(request.on_account, currency)
         own = counted.get(family, Money.zero(currency))
         return others + max(own, value, key=lambda money: money.amount), others
 
@@ -399,13 +456,24 @@ def _housekeeping(held: list[Held], figure: Figure | None, now: datetime, memory
     return operations
 
 
-async def _by(simulation: asyncio.Task[Simulation | None], deadline: float) -> tuple[Simulation | None, str]:
-    """The simulation, or why SAP did not answer it in time."""
+def _time_is_up(one: _Waiting) -> bool:
+    return one.deadline <= asyncio.get_running_loop().time() + _LAST_SECONDS
+
+
+async def _prices_by(deadline: float, group: list[_Waiting]) -> None:
+    """Wait for the group's simulations, at the longest until the first of its deadlines."""
     left = max(deadline - asyncio.get_running_loop().time(), 0.0)
+    await asyncio.wait([one.simulation for one in group], timeout=left)
+
+
+def _told_by(simulation: asyncio.Task[Simulation | None]) -> tuple[Simulation | None, str]:
+    """The simulation, or why SAP did not answer it in time."""
+    if not simulation.done():
+        return None, "the simulation took too long"
     try:
-        return await asyncio.wait_for(asyncio.shield(simulation), left), ""
-    except (TimeoutError, Transient) as error:
-        return None, str(error) or "the simulation took too long"
+        return simulation.result(), ""
+    except Transient as error:
+        return None, str(error) or "the simulation was not answered"
 
 
 def _fail(group: list[_Waiting], error: Exception) -> None:

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.domain.credit import CreditAccount, Decision, DecisionRecord, Figure, Hold, Item, place_of
+from shared.domain.credit import CheckRequest, CreditAccount, Decision, DecisionRecord, Figure, Hold, Item, place_of
 from shared.domain.credit_counting import REMEMBERED
 from shared.domain.money import Money
 from shared.stores.table import Op, Row
@@ -73,6 +73,10 @@ class Step:
 
 def partition_of(decision: Decision) -> str:
     return f"{decision.segment}|{decision.account}"
+
+
+def partition_of_request(request: CheckRequest) -> str:
+    return f"{request.segment}|{request.account}"
 
 
 def key_of(decision_id: str) -> str:
