@@ -6,6 +6,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SCANNER := .venv-checkov
 BICEP := $(wildcard infra/*.bicep infra/modules/*.bicep)
+SHELLS := $(wildcard scripts/*.sh scripts/deploy/*.sh .ci/run)
 DATA ?=
 ORDERS ?=
 WORKERS ?= 1
@@ -49,11 +50,12 @@ check: $(READY) $(SCANNER)/.scanned ## formatting, lint, types, architecture, in
 	@$(PY) -m infra.checks
 
 $(SCANNER)/.ready: requirements-scan.txt | $(READY)
-	@echo "setup: the Bicep scanner"
+	@echo "setup: the scanners of Bicep and shell"
 	@$(PY) -m venv $(SCANNER) && $(SCANNER)/bin/python -m pip install -q --disable-pip-version-check -r requirements-scan.txt
 	@touch $@
 
-$(SCANNER)/.scanned: $(SCANNER)/.ready $(BICEP) infra/checks/scan.py
+$(SCANNER)/.scanned: $(SCANNER)/.ready $(BICEP) $(SHELLS) infra/checks/scan.py
+	@$(SCANNER)/bin/shellcheck --external-sources --source-path=SCRIPTDIR $(SHELLS)
 	@$(PY) -m infra.checks.scan $(SCANNER)/bin/checkov
 	@touch $@
 

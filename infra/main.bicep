@@ -20,6 +20,9 @@ param workload string = 'concord'
 @description('Private networking: no public access to storage, Service Bus and Key Vault; Service Bus becomes Premium.')
 param privateNetworking bool = false
 
+@description('Addresses of the network, where private networking is chosen: /22 or larger, apart from what it is peered with.')
+param networkAddressSpace string = '10.40.0.0/22'
+
 @description('Messaging units of a Premium namespace, see docs/scale.md; without effect on Standard.')
 @allowed([
   1
@@ -150,6 +153,7 @@ module network 'modules/network.bicep' = if (privateNetworking) {
     location: location
     tags: tags
     workspaceId: monitoring.outputs.workspaceId
+    addressSpace: networkAddressSpace
   }
 }
 
@@ -254,6 +258,9 @@ module app 'modules/functionapp.bicep' = {
     inventoryTokenUrl: inventoryTokenUrl
     inventoryEnvironmentId: inventoryEnvironmentId
   }
+  dependsOn: [
+    endpoints
+  ]
 }
 
 module alerts 'modules/alerts.bicep' = {

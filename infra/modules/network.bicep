@@ -3,6 +3,7 @@ param name string
 param location string
 param tags object
 param workspaceId string
+param addressSpace string
 
 resource group 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   name: 'nsg-${name}'
@@ -34,14 +35,14 @@ resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
   properties: {
     addressSpace: {
       addressPrefixes: [
-        '10.40.0.0/22'
+        addressSpace
       ]
     }
     subnets: [
       {
         name: 'app'
         properties: {
-          addressPrefix: '10.40.0.0/24'
+          addressPrefix: cidrSubnet(addressSpace, 24, 0)
           networkSecurityGroup: {
             id: group.id
           }
@@ -58,7 +59,7 @@ resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
       {
         name: 'endpoints'
         properties: {
-          addressPrefix: '10.40.1.0/24'
+          addressPrefix: cidrSubnet(addressSpace, 24, 1)
           networkSecurityGroup: {
             id: group.id
           }
