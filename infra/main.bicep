@@ -20,8 +20,14 @@ param workload string = 'concord'
 @description('Private networking: no public access to storage, Service Bus and Key Vault; Service Bus becomes Premium.')
 param privateNetworking bool = false
 
-@description('Addresses of the network, where private networking is chosen: /22 or larger, apart from what it is peered with.')
+@description('Addresses of the network, where private networking is chosen: apart from those of what it is peered with.')
 param networkAddressSpace string = '10.40.0.0/22'
+
+@description('Addresses of the app: one for each instance and some to spare.')
+param appAddresses string = '10.40.0.0/24'
+
+@description('Addresses of the private endpoints.')
+param endpointAddresses string = '10.40.1.0/24'
 
 @description('Messaging units of a Premium namespace, see docs/scale.md; without effect on Standard.')
 @allowed([
@@ -154,6 +160,8 @@ module network 'modules/network.bicep' = if (privateNetworking) {
     tags: tags
     workspaceId: monitoring.outputs.workspaceId
     addressSpace: networkAddressSpace
+    appAddresses: appAddresses
+    endpointAddresses: endpointAddresses
   }
 }
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -343,7 +342,7 @@ class _Module:
         arguments = [self._evaluate(argument, local) for argument in argument_node.named_children]
         try:
             return _FUNCTIONS[name](*arguments)
-        except (TypeError, ValueError, IndexError) as fault:
+        except (TypeError, ValueError) as fault:
             raise Unsupported(f"{text_of(node)[:60]} cannot be worked out: {fault}") from fault
 
     def _load(self, relative: str) -> str:
@@ -375,7 +374,6 @@ def _concat(*parts: Any) -> Any:
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "cidrSubnet": lambda space, size, number: str(list(ip_network(space).subnets(new_prefix=size))[number]),
     "concat": _concat,
     "contains": lambda whole, part: part in whole,
     "empty": lambda value: not value,

@@ -4,6 +4,8 @@ param location string
 param tags object
 param workspaceId string
 param addressSpace string
+param appAddresses string
+param endpointAddresses string
 
 resource group 'Microsoft.Network/networkSecurityGroups@2025-05-01' = {
   name: 'nsg-${name}'
@@ -42,7 +44,7 @@ resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
       {
         name: 'app'
         properties: {
-          addressPrefix: cidrSubnet(addressSpace, 24, 0)
+          addressPrefix: appAddresses
           networkSecurityGroup: {
             id: group.id
           }
@@ -59,7 +61,7 @@ resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
       {
         name: 'endpoints'
         properties: {
-          addressPrefix: cidrSubnet(addressSpace, 24, 1)
+          addressPrefix: endpointAddresses
           networkSecurityGroup: {
             id: group.id
           }
