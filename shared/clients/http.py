@@ -56,6 +56,20 @@ deadline_var: ContextVar[float | None] = ContextVar("deadline", default=None)
 """Loop time by which the work that runs now must be done, waiting included."""
 
 
+@dataclass(frozen=True, slots=True)
+class WouldSend:
+    """A write that a rehearsal kept from being sent."""
+
+    system: str
+    method: str
+    path: str
+    body: bytes
+
+
+rehearsal: ContextVar[list[WouldSend] | None] = ContextVar("rehearsal", default=None)
+"""While a list stands here, reads go out and writes are kept in it instead: a rehearsal has no effect anywhere."""
+
+
 @contextmanager
 def deadline_after(seconds: float) -> Iterator[float]:
     """Everything inside ends `seconds` from now; an earlier deadline around it stays the one that counts."""
@@ -181,6 +195,10 @@ class RemoteSystem:
         loop time (default: that of the work around it), `redirects` follows a 307 with method and body kept. Raises
         RemoteDown, Transient, OutcomeUnknown, RemoteRefused.
         """
+        kept = rehearsal.get()
+        if kept is not None and write != "read":
+            kept.append(WouldSend(self.name, method, path, body or b""))
+            return Response(204, CIMultiDictProxy(CIMultiDict()), b"")
         until = self._until(deadline)
         url = URL(self.base_url + path + (f"?{_query(params)}" if params else ""), encoded=True)
         response = await self._attempt(method, url, write, headers or {}, body, until, redirects)

@@ -31,6 +31,7 @@ IN_FLIGHT = "in_flight"
 JUST_PLACED = timedelta(minutes=15)
 """An order this young that nothing is known of may still be on its way here; one that is older was never received."""
 _LOOKUPS_AT_ONCE = 16
+_CONTENT = ("order.confirmed", "order.returned")
 _LEDGER, _HISTORY = "order_to_ledger", "crm_history_update"
 
 
@@ -153,6 +154,8 @@ def _not_posted(row: Explained, known: _Known) -> Explained:
             return _because(row, "posted_in_parts", said)
         return replace(row, code="posted_in_parts", reason=f"{said}, the order is {row.finding.expected}")
     decided = [one for one in known.evidence if one.flow == _LEDGER and one.ruling == "unchanged" and one.reasons]
+    # What was ruled on the order itself says more than what overtook it.
+    decided.sort(key=lambda one: one.kind in _CONTENT)
     if decided:
         reason = decided[-1].reasons[0]
         return _because(row, reason["code"], reason["message"])

@@ -231,6 +231,7 @@ _WORDS = {
     "case": "held in a case for a person",
     "no_ledger_matter": "no ledger matter: nothing in it has a price",
     "cancelled_before_posting": "cancelled before it was posted",
+    "before_its_order": "cancelled or returned before the order itself came",
     "posted_in_parts": "posted in parts, by shipment",
     "not_listed": "differences beyond what can be listed",
 }

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from shared import exact_json
 from shared.domain.changes import Change
@@ -20,6 +20,8 @@ from shared.stores.records import as_text, reasons_as_data
 from shared.stores.table import Row, RowChanged, RowExists, Table
 
 OPEN = "open"
+TAKEN_FOR = timedelta(seconds=60)
+"""How long a replay that was begun keeps others from beginning one; longer than sending a message takes."""
 _PARTITIONS = 16
 _CASE_ID = re.compile(r"case-[0-9a-f]{20}")
 
@@ -46,6 +48,36 @@ class Case:
     comment: str
     body: bytes | None = None
     etag: str = ""
+    taken_by: str = ""
+    taken_at: datetime | None = None
+
+    def is_taken(self, now: datetime) -> bool:
+        """Whether somebody is replaying it at this moment."""
+        return self.taken_at is not None and now - self.taken_at < TAKEN_FOR
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which cases: "" and None mean any. `opened_before` and `opened_after` are aware UTC, exclusive."""
+
+    state: str = OPEN
+    flow: str = ""
+    code: str = ""
+    legal_entity: str = ""
+    key: str = ""
+    opened_before: datetime | None = None
+    opened_after: datetime | None = None
+
+    def fits(self, case: Case) -> bool:
+        return (
+            self.state in ("", case.state)
+            and self.flow in ("", case.flow)
+            and self.code in ("", case.code)
+            and self.legal_entity in ("", case.legal_entity)
+            and self.key in ("", case.key)
+            and (self.opened_before is None or case.opened_at < self.opened_before)
+            and (self.opened_after is None or case.opened_at > self.opened_after)
+        )
 
 
 class Cases:
@@ -109,17 +141,27 @@ class Cases:
         row = await self._table.read(_partition(case_id), case_id)
         return None if row is None else _case(row)
 
-    async def list(self, *, state: str = "", limit: int = 1000) -> list[Case]:
-        """Cases in a state (all where none is given), newest first."""
+    async def list(self, *, state: str = "", limit: int | None = None) -> list[Case]:
+        """Cases in a state (all where none is given), newest first; all of them unless a limit is given."""
         rows = await self._table.scan(where=f"state={state}" if state else "", limit=limit)
-        return sorted((_case(row) for row in rows), key=lambda case: case.opened_at, reverse=True)
+        return sorted((_case(row) for row in rows), key=lambda case: (case.opened_at, case.id), reverse=True)
+
+    async def find(self, wanted: Wanted) -> Sequence[Case]:
+        """Every case that fits, newest first. The state is asked of the table, the rest is looked at here."""
+        return [case for case in await self.list(state=wanted.state) if wanted.fits(case)]
+
+    async def take(self, case: Case, *, by: str, now: datetime) -> Case:
+        """Mark a case as being replayed from now on, so that nobody else replays it meanwhile.
+
+        Raises `RowChanged` when somebody was faster. Who dies in between leaves a mark that ends by itself.
+        """
+        taken = replace(case, taken_by=by, taken_at=now)
+        etag = await self._table.replace(_row(taken, case.body), case.etag)
+        return replace(taken, etag=etag)
 
     async def end(self, case: Case, *, state: str, by: str, comment: str, now: datetime) -> None:
         """Move a case out of open; raises `RowChanged` when somebody else was first."""
-        ended = Case(
-            **{name: getattr(case, name) for name in Case.__slots__}
-            | {"state": state, "ended_at": now, "ended_by": by, "comment": comment}
-        )
+        ended = replace(case, state=state, ended_at=now, ended_by=by, comment=comment)
         await self._table.replace(_row(ended, case.body), case.etag)
 
 
@@ -152,6 +194,8 @@ def _row(case: Case, body: bytes | None) -> Row:
             "ended_at": case.ended_at.isoformat() if case.ended_at else "",
             "ended_by": case.ended_by,
             "comment": case.comment,
+            "taken_by": case.taken_by,
+            "taken_at": case.taken_at.isoformat() if case.taken_at else "",
             **(pack(body) if body is not None else {}),
         },
     )
@@ -178,4 +222,6 @@ def _case(row: Row) -> Case:
         comment=values["comment"],
         body=unpack(row) if "body0" in values else None,
         etag=row.etag,
+        taken_by=values.get("taken_by", ""),
+        taken_at=datetime.fromisoformat(values["taken_at"]) if values.get("taken_at") else None,
     )
