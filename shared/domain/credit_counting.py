@@ -56,6 +56,11 @@ def is_wholly_in(hold: Hold, figure: Figure) -> bool:
     return hold.state == "posted" and bool(hold.postings) and all(figure.contains(posting) for posting in hold.postings)
 
 
+def is_paid(hold: Hold, figure: Figure) -> bool:
+    """Whether SAP knows everything that a consumed hold became as paid or reversed: nothing can unsee that."""
+    return hold.state == "consumed" and all(posting.key in figure.cleared for posting in hold.postings)
+
+
 def unseen_postings(holds: Iterable[Hold], figure: Figure, now: datetime, memory: timedelta) -> tuple[str, ...]:
     """Posting keys that the figure should contain and does not: paid, reversed, or not there yet."""
     return tuple(

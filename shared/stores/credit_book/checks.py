@@ -29,7 +29,7 @@ from shared.domain.credit import (
     Simulation,
     place_of,
 )
-from shared.domain.credit_counting import families_of, held_by, is_wholly_in, unseen_postings
+from shared.domain.credit_counting import families_of, held_by, is_paid, is_wholly_in, unseen_postings
 from shared.domain.credit_decision import Verdict, decide, decide_without_sap, rate_is_known, refuse
 from shared.domain.credit_transitions import consume
 from shared.domain.money import Money
@@ -95,7 +95,10 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Queue:
+    """`asked` are the decisions under way, so that nobody's repeat stands beside it in one transaction."""
+
     waiting: list[_Waiting] = field(default_factory=list)
+    asked: dict[str, _Waiting] = field(default_factory=dict)
     worker: asyncio.Task[None] | None = None
 
 
@@ -186,15 +189,21 @@ class CheckDesk:
     ) -> tuple[DecisionRecord, Hold | None]:
         partition = rows.partition_of_request(request)
         queue = self._queues.setdefault(partition, _Queue())
+        under_way = queue.asked.get(request.decision_id)
+        if under_way is not None:
+            if approval is not None:
+                raise Conflict("the approval is being decided at this moment")
+            return await asyncio.shield(under_way.done)
         done: asyncio.Future[tuple[DecisionRecord, Hold | None]] = asyncio.get_running_loop().create_future()
         simulation = asyncio.create_task(self._erp.simulate(request, entity))
-        queue.waiting.append(_Waiting(request, entity, deadline, simulation, approval, record_etag, done))
+        one = _Waiting(request, entity, deadline, simulation, approval, record_etag, done)
+        queue.waiting.append(one)
+        queue.asked[request.decision_id] = one
         if queue.worker is None:
             queue.worker = asyncio.create_task(self._work(partition, queue))
-        try:
-            return await done
-        finally:
-            simulation.cancel()
+        done.add_done_callback(lambda _: queue.asked.pop(request.decision_id, None))
+        done.add_done_callback(lambda _: simulation.cancel())
+        return await asyncio.shield(done)
 
     async def _work(self, partition: str, queue: _Queue) -> None:
         """Serve an account until nobody waits; whatever ends this task, nobody is left waiting."""
@@ -319,7 +328,7 @@ class CheckDesk:
             async with asyncio.timeout_at(deadline):
                 standing = await self._erp.read_standing(first.entity, first.request.account, now)
                 figure = standing.figure
-                posted = [one.hold for one in held if one.hold.state == "posted"]
+                posted = [one.hold for one in held if one.hold.postings]
                 unseen = unseen_postings(posted, figure, now, memory)
                 if unseen and figure.lag is None:
                     figure = replace(figure, cleared=await self._erp.find_cleared(first.entity, unseen))
@@ -441,10 +450,11 @@ def _approved(verdict: Verdict) -> Verdict:
 
 
 def _housekeeping(held: list[Held], figure: Figure | None, now: datetime, memory: timedelta, room: int) -> list[Op]:
-    """Holds that SAP's figure is seen to contain are consumed; consumed ones whose memory has passed are kept apart."""
+    """Holds that SAP's figure is seen to contain are consumed; consumed ones that are paid, or whose memory has
+    passed, are kept apart."""
     operations: list[Op] = []
     for one in held:
-        if rows.memory_passed(one.hold, now, memory):
+        if rows.memory_passed(one.hold, now, memory) or (figure is not None and is_paid(one.hold, figure)):
             moved = rows.forget(one)
         elif figure is not None and one.hold.state in LIVE and is_wholly_in(one.hold, figure):
             moved = rows.move(one, consume(one.hold, figure.as_of))
