@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sandbox.dataverse.webhooks import DEFAULT_STEPS
 from scripts.dataverse_setup import SPEC, Organization, SetupStopped, set_up
 from shared.mapping.customer import CUSTOMER
 from tests.dataverse_simulator.organization import Organization as Simulated
@@ -123,6 +124,10 @@ def test_every_column_and_table_that_the_app_names_is_made() -> None:
         named |= set(re.findall(r"\bconcord_[a-z]+\b", path.read_text(encoding="utf-8")))
     sets = {f"{table}s" for table in _made()}
     assert named - _made() - sets == set()
+
+
+def test_the_local_stacks_organization_sends_the_same_messages() -> None:
+    assert {(step["message"], step["table"]) for step in WANTED["steps"]} == set(DEFAULT_STEPS)
 
 
 def test_the_webhook_on_accounts_watches_every_column_that_is_governed() -> None:
