@@ -1,4 +1,4 @@
-"""The scanner's verdict is ours, not its exit code's: unparsed files and stale or unreasoned exceptions count as faults."""
+"""The verdict is ours, not the exit code: unparsed files and stale or unreasoned exceptions count as faults."""
 
 from __future__ import annotations
 
