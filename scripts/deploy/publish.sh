@@ -24,10 +24,14 @@ NEXT="the app is published; only its copy of the host key is missing: with the r
 key="$(az functionapp keys list --resource-group "$GROUP" --name "$app" --query functionKeys.default --output tsv)"
 [ -n "$key" ] || stop "the host has no default key yet" "wait a minute, then scripts/deploy/publish.sh --keys-only"
 held="$(az keyvault secret list --vault-name "$vault" --query "[?name=='service-key'] | length(@)" --output tsv)"
-if [ "$held" = 0 ] || [ "$key" != "$(az keyvault secret show --vault-name "$vault" --name service-key --query value --output tsv)" ]; then
+copy=""
+if [ "$held" != 0 ]; then
+  copy="$(az keyvault secret show --vault-name "$vault" --name service-key --query value --output tsv)"
+fi
+if [ "$key" != "$copy" ]; then
   printf '%s' "$key" | az keyvault secret set --vault-name "$vault" --name service-key --file /dev/stdin --encoding utf-8 --output none
   az functionapp restart --resource-group "$GROUP" --name "$app" --output none
   say "the host key is in the vault, the app restarts with it"
 fi
-unset key
+unset key copy
 say "done; next: scripts/deploy/smoke.sh"

@@ -33,7 +33,8 @@ print(json.dumps({"api": {
     "requestedAccessTokenVersion": 2}}))
 PY
 az rest --method patch --url "https://graph.microsoft.com/v1.0/applications/$object" --headers "Content-Type=application/json" --body @out/people-api.json
-if [ -z "$(az ad sp list --filter "appId eq '$found'" --query "[].id" --output tsv)" ]; then
+principal="$(az ad sp list --filter "appId eq '$found'" --query "[].id" --output tsv)"
+if [ -z "$principal" ]; then
   az ad sp create --id "$found" --output none
 fi
 az ad sp update --id "$found" --set appRoleAssignmentRequired=true

@@ -18,7 +18,10 @@ ANSWERS = {
     "properties.outputs.functionAppHost.value": "func-concord-dev-x.azurewebsites.net",
     "properties.outputs.keyVaultName.value": "kvconcorddevx",
     "properties.outputs.deploymentStorageName.value": "dconcorddevx",
+    "properties.outputs.serviceBusName.value": "sb-concord-dev-x",
     "properties.outputs.stateStorageName.value": "sconcorddevx",
+    "topic subscription list": "one\nanother",
+    "topic subscription rule list": "",
     "ad app list": "",
     "ad app create": "22222222-2222-2222-2222-222222222222",
     "ad app show": "33333333-3333-3333-3333-333333333333",
@@ -58,7 +61,10 @@ class FakeAz:
                     break
                 words.append(word)
             verbs.append(" ".join(words))
-        looking = ("account show", "deployment group show", "functionapp keys list", "keyvault secret list")
+        looking = (
+            "account show", "deployment group show", "functionapp keys list", "keyvault secret list",
+            "servicebus topic subscription list", "servicebus topic subscription rule list",
+        )  # fmt: skip
         return [verb for verb in verbs if verb not in looking]
 
     @property
@@ -71,7 +77,9 @@ class FakeAz:
 def install(folder: Path, *, fail: str = "", **answers: str) -> FakeAz:
     """Put an `az` into the folder. `fail`: calls that contain this exit 1. `answers` by a part of the arguments."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "answers.json").write_text(json.dumps(ANSWERS | answers))
+    (folder / "answers.json").write_text(
+        json.dumps(answers | {part: ANSWERS[part] for part in ANSWERS if part not in answers})
+    )
     (folder / "fail").write_text(fail)
     program = folder / "az"
     program.write_text(f"#!{sys.executable}\n" + _PROGRAM)

@@ -129,6 +129,20 @@ def test_a_failed_deployment_says_how_to_see_why(tree: Path, tmp_path: Path) -> 
     assert az.commands == ["deployment group create"]
 
 
+def test_a_subscription_keeps_no_rule_that_takes_everything(tree: Path, tmp_path: Path) -> None:
+    fill_in(tree)
+    az = install(tmp_path / "az", **{"--subscription-name another --query": "$Default"})
+    done = run(tree, az, "create", "dev")
+    assert done.returncode == 0, done.stderr
+    assert az.commands == ["deployment group create", *["servicebus topic subscription rule delete"] * 2]
+    for call in az.calls:
+        if "delete" in call:
+            assert (call[call.index("--subscription-name") + 1], call[call.index("--name") + 1]) == (
+                "another",
+                "$Default",
+            )
+
+
 def test_the_password_never_stands_on_a_command_line(tree: Path, tmp_path: Path) -> None:
     az = install(tmp_path / "az")
     done = run(tree, az, "secrets", stdin="s3cret\n")
