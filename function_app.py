@@ -21,6 +21,7 @@ from functions import (
     health,
     inventory_push,
     lineage,
+    lost_order_sweep,
     order_to_ledger,
     parked_sweep,
     reconciliation,
@@ -44,6 +45,7 @@ for door in (
     lineage,
     reconciliation,
     parked_sweep,
+    lost_order_sweep,
     console,
     health,
 ):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import azure.functions as func
 
-from functions.answers import answer, problem, unavailable
-from functions.people import may_read
+from functions.answers import answer, malformed, problem, unavailable
+from functions.people import Person, may_read, require
+from functions.queries import duration, read_query
 from functions.traced import traced
-from shared.errors import Transient
-from shared.flows.lifecycle import Lifecycle, read_lifecycle
+from shared.errors import Malformed, Permanent, Transient
+from shared.flows.lifecycle import LATE, Late, Lifecycle, late_orders, read_lifecycle
+from shared.flows.lost_order_sweep import recover_order
 from shared.stores.records import Evidence
 from shared.wiring import hub
 
@@ -58,6 +61,75 @@ async def lifecycle(req: func.HttpRequest) -> func.HttpResponse:
     return answer(_lifecycle(read))
 
 
+@bp.function_name("lifecycle_late")
+@bp.route(route="lifecycle/{legalEntity}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
+async def lifecycle_late(req: func.HttpRequest) -> func.HttpResponse:
+    connected = await hub()
+    if refused := may_read(req, connected.settings.service_key.get_secret_value()):
+        return refused
+    legal_entity = req.route_params.get("legalEntity", "")
+    if legal_entity not in connected.policy.ledger.legal_entities:
+        return problem(404, f"{legal_entity!r} is no legal entity of this ledger", code="unknown-legal-entity")
+    try:
+        after = read_query(req.params, {"late": duration}).get("late", LATE)
+        late = await late_orders(legal_entity, connected, after=after)
+    except Malformed as error:
+        return malformed(error)
+    except Transient as error:
+        return unavailable(error)
+    except Permanent as error:
+        return problem(502, str(error), code=error.code)
+    now = connected.clock()
+    return answer(
+        {
+            "legalEntity": legal_entity,
+            "lateAfterSeconds": int(after.total_seconds()),
+            "orders": [_late(one, int((now - one.since).total_seconds())) for one in late],
+            "count": len(late),
+        }
+    )
+
+
+@bp.function_name("lifecycle_recover")
+@bp.route(route="lifecycle/{legalEntity}/{orderNumber}/recover", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@traced
+async def lifecycle_recover(req: func.HttpRequest) -> func.HttpResponse:
+    person = require(req, "Operator")
+    if not isinstance(person, Person):
+        return person
+    connected = await hub()
+    legal_entity, number = req.route_params.get("legalEntity", ""), req.route_params.get("orderNumber", "")
+    if legal_entity not in connected.policy.ledger.legal_entities:
+        return problem(404, f"{legal_entity!r} is no legal entity of this ledger", code="unknown-legal-entity")
+    try:
+        brought = await recover_order(legal_entity, number, connected)
+    except Malformed as error:
+        return malformed(error)
+    except Permanent as error:
+        return problem(404 if error.code == "unknown-order" else 502, str(error), code=error.code)
+    except Transient as error:
+        return unavailable(error)
+    return answer({"legalEntity": legal_entity, "orderNumber": number, "sent": brought}, 202)
+
+
+def _late(one: Late, seconds: int) -> dict[str, Any]:
+    links = {"lifecycle": f"/api/lifecycle/{one.legal_entity}/{quote(one.order_number, safe='')}"}
+    if one.case_id:
+        links |= {"case": f"/api/cases/{one.case_id}", "replay": f"/api/cases/{one.case_id}/replay"}
+    elif one.resend:
+        links["replay"] = f"{links['lifecycle']}/recover"
+    return {
+        "orderNumber": one.order_number,
+        "since": one.since.isoformat(),
+        "lateSeconds": seconds,
+        "missing": list(one.missing),
+        "code": one.code,
+        "reason": one.reason,
+        "links": links,
+    }
+
+
 def _lifecycle(read: Lifecycle) -> dict[str, Any]:
     return {
         "legalEntity": read.legal_entity,
@@ -69,6 +141,7 @@ def _lifecycle(read: Lifecycle) -> dict[str, Any]:
                 "step": step.name,
                 "at": step.at.isoformat(),
                 "milliseconds": step.milliseconds,
+                "sincePreviousMilliseconds": step.since_before,
                 "flow": step.flow,
                 "ruling": step.ruling,
                 "summary": step.summary,

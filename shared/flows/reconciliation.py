@@ -7,22 +7,18 @@ changes afterwards in any of the three systems reopens it, with a record of what
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 from shared import exact_json, telemetry
 from shared.domain.fiscal import Month, business_day, read_month
 from shared.errors import ConcordError, Conflict, Fault, Malformed
+from shared.reports.comparing import compare
 from shared.reports.explaining import Explained, explain
 from shared.reports.reconciliation import Reconciliation, as_json, assemble, row_as_json
-from shared.reports.staging import stage
-from shared.reports.three_way import join
 from shared.stores.closes import Closes, Looked, list_looked, note_looked, read_closes
 from shared.stores.table import RowChanged, RowExists
 from shared.wiring import Hub
@@ -159,9 +155,7 @@ def _months_before(day: date, months: int) -> Month:
 
 async def _reconcile(legal_entity: str, month: Month, hub: Hub) -> Reconciliation:
     entity = hub.policy.ledger.entity(legal_entity)
-    with tempfile.TemporaryDirectory(prefix="concord-reconciliation-") as folder:
-        staged = await stage(entity, month.first, month.last, Path(folder), hub)
-        joined = await asyncio.to_thread(join, staged.inputs, month.first, month.last)
+    staged, joined = await compare(entity, month.first, month.last, hub)
     rows = await explain(joined, entity, hub)
     return assemble(
         entity.code, str(month), entity.currency, staged, joined, rows, policy=hub.policy.digest, now=hub.clock()

@@ -25,6 +25,7 @@ from shared.stores.cases import OPEN, Case
 from shared.stores.claims import Claim, claims_in
 from shared.stores.parking import parked_in
 from shared.stores.records import Dossier, Evidence
+from shared.stores.recovered import is_unknown, recovered_at
 from shared.wiring import Hub
 
 IN_FLIGHT = "in_flight"
@@ -258,11 +259,14 @@ async def _elsewhere_in_sap(row: Explained, known: _Known) -> Explained:
 
 
 async def _never_received(row: Explained, known: _Known) -> Explained:
-    if known.evidence or known.dossier.by_key:
+    if known.evidence or not is_unknown(known.dossier):
         return row
+    now, brought = known.hub.clock(), recovered_at(known.dossier)
+    if brought is not None and now - brought < JUST_PLACED:
+        return _flying(row, f"its event was lost; brought here at {brought:%H:%M:%S} UTC")
     header = await known.hub.commerce.find_header(known.entity.code, row.finding.number)
     placed = moment.read(header["OrderCreationDateTime"]) if header and header.get("OrderCreationDateTime") else None
-    if placed is not None and known.hub.clock() - placed < JUST_PLACED:
+    if placed is not None and now - placed < JUST_PLACED:
         return _flying(row, f"placed at {placed:%H:%M:%S} UTC, nothing of it has come here yet")
     said = "Concord never received this order: bring it here (one click), or have Commerce send it"
     return replace(row, code="never_received", reason=said, resend=True)
