@@ -111,6 +111,16 @@ param monthlyBudget int
 @description('First day of the budget, the first of a month: 2026-12-01. It cannot be moved once the budget exists.')
 param budgetStart string
 
+@description('Part of all traces that is kept; metrics, and so alerts, count everything. See docs/scale.md for what it costs.')
+@allowed([
+  '1.0'
+  '0.5'
+  '0.1'
+  '0.05'
+  '0.01'
+])
+param traceRatio string = '1.0'
+
 @description('Days that logs are kept.')
 @minValue(30)
 @maxValue(730)
@@ -254,6 +264,7 @@ module app 'modules/functionapp.bicep' = {
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstances: alwaysReadyInstances
     httpConcurrency: httpConcurrency
+    traceRatio: traceRatio
     instanceMemoryMB: instanceMemoryMB
     sapUrl: sapUrl
     sapClient: sapClient

@@ -20,6 +20,7 @@ param maximumInstanceCount int
 param alwaysReadyInstances int
 param httpConcurrency int
 param instanceMemoryMB int
+param traceRatio string
 param sapUrl string
 param sapClient string
 param sapUser string
@@ -166,6 +167,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
     Commerce__inventoryTokenUrl: inventoryTokenUrl
     Commerce__environmentId: inventoryEnvironmentId
     Concord__serviceKey: '@Microsoft.KeyVault(SecretUri=${keyVaultUri}secrets/service-key)'
+    Concord__traceRatio: traceRatio
     Concord__lanes: string(sessionsPerInstance * alwaysReadyInstances)
     Concord__guaranteedInstances: string(alwaysReadyInstances)
   }
