@@ -14,18 +14,35 @@ from shared.errors import Fault, Malformed, RemoteDown, Transient
 BODY_BYTES_MAX = 1_000_000
 
 
-class TooLarge(Exception):
-    """The body is larger than this door takes."""
+_NEVER_JSON = ("application/xml", "application/pdf", "application/zip", "application/soap+xml", "multipart/", "image/",
+               "audio/", "video/", "text/xml", "text/html", "text/csv")  # fmt: skip
+"""Said to be something else. Callers that say nothing, or what their HTTP library says by default, are read as JSON."""
+
+
+class BodyRefused(Exception):
+    """The body is larger than this door takes, or says itself that it is no JSON: `status` 413 or 415."""
+
+    def __init__(self, message: str, status: HTTPStatus, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
 
 
 def read_json(request: func.HttpRequest, *, bytes_max: int = BODY_BYTES_MAX) -> Any:
-    """The body as JSON with exact numbers; raises `TooLarge` or `Malformed`."""
+    """The body as JSON with exact numbers; raises `BodyRefused` or `Malformed`."""
     body = request.get_body()
     if len(body) > bytes_max:
-        raise TooLarge(f"the body has {len(body)} bytes, this door takes {bytes_max}")
+        text = f"the body has {len(body)} bytes, this door takes {bytes_max}"
+        raise BodyRefused(text, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large")
+    kind = request.headers.get("content-type", "").strip().lower()
+    if kind.startswith(_NEVER_JSON):
+        raise BodyRefused("the body is no JSON: send application/json", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-json")
     if not body:
         raise Malformed([Fault("body", "is empty, a JSON object is expected")])
-    return exact_json.loads(body)
+    content = exact_json.loads(body)
+    if repeated := exact_json.repeated_names(body):
+        raise Malformed([Fault(name, "stands twice in one object") for name in repeated])
+    return content
 
 
 def answer(content: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> func.HttpResponse:
@@ -64,8 +81,8 @@ def malformed(error: Malformed) -> func.HttpResponse:
     return problem(400, f"{len(error.faults)} faulty field(s): {error}"[:4000], code="malformed", faults=error.faults)
 
 
-def too_large(error: TooLarge) -> func.HttpResponse:
-    return problem(413, str(error), code="too-large")
+def body_refused(error: BodyRefused) -> func.HttpResponse:
+    return problem(error.status, str(error), code=error.code, faults=(Fault("body", str(error)),))
 
 
 def unavailable(error: Transient) -> func.HttpResponse:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import azure.functions as func
 
-from functions.answers import TooLarge, answer, malformed, problem, read_json, too_large, unavailable
+from functions.answers import BodyRefused, answer, body_refused, malformed, problem, read_json, unavailable
 from functions.people import Person, may_read, require
 from functions.queries import duration, moment, read_query, whole
 from functions.traced import traced
@@ -118,8 +118,8 @@ async def cases_decide(req: func.HttpRequest) -> func.HttpResponse:
         if case is None:
             return problem(404, "no such case", code="unknown-case")
         decided = await decide_case(case, cast(Decision, decision), by=person.name, comment=comment, hub=connected)
-    except TooLarge as error:
-        return too_large(error)
+    except BodyRefused as error:
+        return body_refused(error)
     except ConcordError as error:
         return _faulted(error)
     return answer(_told(decided), 202 if decision == "replay" else 200)
@@ -138,8 +138,8 @@ async def cases_replay_many(req: func.HttpRequest) -> func.HttpResponse:
         comment = _comment(body, "replay")
         ids = await _chosen(body, connected)
         results = await decide_cases(ids, "replay", by=person.name, comment=comment, hub=connected)
-    except TooLarge as error:
-        return too_large(error)
+    except BodyRefused as error:
+        return body_refused(error)
     except ConcordError as error:
         return _faulted(error)
     told = [_result(one) for one in results]
@@ -164,8 +164,8 @@ async def cases_preview_many(req: func.HttpRequest) -> func.HttpResponse:
                 told.append({"id": case_id, "ok": True} | _previewed(preview))
             except (Conflict, Permanent, Transient) as error:
                 told.append({"id": case_id, "ok": False, **_fault(error)})
-    except TooLarge as error:
-        return too_large(error)
+    except BodyRefused as error:
+        return body_refused(error)
     except ConcordError as error:
         return _faulted(error)
     return answer({"results": told, "count": len(told)})

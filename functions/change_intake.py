@@ -6,7 +6,7 @@ from typing import Literal
 
 import azure.functions as func
 
-from functions.answers import TooLarge, answer, malformed, problem, read_json, too_large, unavailable
+from functions.answers import BodyRefused, answer, body_refused, malformed, problem, read_json, unavailable
 from functions.traced import traced
 from shared import telemetry
 from shared.errors import Malformed, Transient
@@ -47,8 +47,8 @@ async def _take(source: Literal["commerce", "sap", "dataverse"], req: func.HttpR
         if source == "sap":
             raw = _structured(req, raw)
         changes = await flow.change_intake(source, raw, telemetry.traceparent.get(), await hub())
-    except TooLarge as error:
-        return too_large(error)
+    except BodyRefused as error:
+        return body_refused(error)
     except Malformed as error:
         return malformed(error)
     except Transient as error:

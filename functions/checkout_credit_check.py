@@ -6,7 +6,7 @@ from typing import Any
 
 import azure.functions as func
 
-from functions.answers import TooLarge, answer, malformed, problem, read_json, too_large, unavailable
+from functions.answers import BodyRefused, answer, body_refused, malformed, problem, read_json, unavailable
 from functions.people import Person, require
 from functions.traced import traced
 from shared import telemetry
@@ -37,7 +37,7 @@ async def checkout_credit_check(req: func.HttpRequest) -> func.HttpResponse:
     try:
         request, entity = read_check(read_json(req), connected.policy.credit, correlation_id)
         decided = await flow.checkout_credit_check(request, entity, connected)
-    except (TooLarge, Malformed, Permanent, Conflict, Transient) as error:
+    except (BodyRefused, Malformed, Permanent, Conflict, Transient) as error:
         return _refusal(error)
     return answer(_told(decided))
 
@@ -81,7 +81,7 @@ async def credit_approval(req: func.HttpRequest) -> func.HttpResponse:
     try:
         approved, comment = _word(read_json(req, bytes_max=20_000))
         found = await _decide(req.route_params.get("decisionId", ""), approved, comment, person, connected)
-    except (TooLarge, Malformed, Permanent, Conflict, Transient) as error:
+    except (BodyRefused, Malformed, Permanent, Conflict, Transient) as error:
         return _refusal(error)
     return _unknown() if found is None else answer(_told(found))
 
@@ -127,8 +127,8 @@ def _word(raw: Any) -> tuple[bool, str]:
 
 def _refusal(error: Exception) -> func.HttpResponse:
     match error:
-        case TooLarge():
-            return too_large(error)
+        case BodyRefused():
+            return body_refused(error)
         case Malformed():
             return malformed(error)
         case UnknownEntity():

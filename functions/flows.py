@@ -6,7 +6,7 @@ from typing import Any
 
 import azure.functions as func
 
-from functions.answers import TooLarge, answer, malformed, problem, read_json, too_large, unavailable
+from functions.answers import BodyRefused, answer, body_refused, malformed, problem, read_json, unavailable
 from functions.people import Person, may_read, require
 from functions.traced import traced
 from shared.delivery import TOPICS
@@ -43,8 +43,8 @@ async def flows_pause(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
     try:
         pause = await pause_flow(flow, by=person.name, comment=_comment(req), hub=connected)
-    except TooLarge as error:
-        return too_large(error)
+    except BodyRefused as error:
+        return body_refused(error)
     except Malformed as error:
         return malformed(error)
     except Permanent as error:

@@ -7,9 +7,9 @@ from typing import Any
 
 import azure.functions as func
 
-from functions.answers import TooLarge, answer, malformed, problem, read_json, too_large, unavailable
+from functions.answers import BodyRefused, answer, body_refused, malformed, problem, read_json, unavailable
 from functions.people import Person, may_read, require
-from functions.traced import traced
+from functions.traced import traced, traced_timer
 from shared import telemetry
 from shared.errors import Conflict, Fault, Malformed, Permanent, Transient
 from shared.wiring import Hub, hub
@@ -52,6 +52,7 @@ async def reconciliation_close(req: func.HttpRequest) -> func.HttpResponse:
 
 @bp.function_name("reconciliation_sweep")
 @bp.timer_trigger(arg_name="timer", schedule="0 30 2 * * *")
+@traced_timer
 async def reconciliation_sweep(timer: func.TimerRequest) -> None:
     from shared.flows import reconciliation as flow  # noqa: PLC0415 - DuckDB loads when somebody reconciles
 
@@ -71,8 +72,8 @@ async def _close(req: func.HttpRequest) -> func.HttpResponse:
     try:
         carried, comment = _wishes(req)
         closed = await close_period(*_period(req), by=person.name, carried=carried, comment=comment, hub=connected)
-    except TooLarge as error:
-        return too_large(error)
+    except BodyRefused as error:
+        return body_refused(error)
     except Malformed as error:
         return malformed(error)
     except NotClosable as error:

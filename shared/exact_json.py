@@ -1,11 +1,14 @@
 """JSON in which a number keeps every digit it was sent with.
 
 A fraction or exponent becomes a `Decimal`, never a binary float, and a `Decimal` is written as the JSON number it is.
-NaN and Infinity are not JSON and are refused, as is nesting so deep that it could only be an attack.
+NaN and Infinity are not JSON and are refused, as are nesting so deep and exponents so large that they could only be an
+attack.
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +18,19 @@ from shared.errors import Fault, Malformed
 
 DEPTH_MAX = 64
 """Deeper than any message of these systems; Dataverse's parent contexts come nearest."""
-_DECODER = msgspec.json.Decoder(float_hook=Decimal)
+EXPONENT_MAX = 400
+"""Beyond what a double holds: nothing measures that much, and written out it would fill the memory."""
+_NAME_MAX = 100
+
+
+def _number(text: str) -> Decimal:
+    number = Decimal(text)
+    if abs(number.adjusted()) > EXPONENT_MAX:
+        raise ArithmeticError
+    return number
+
+
+_DECODER = msgspec.json.Decoder(float_hook=_number)
 _NUMBERS = msgspec.json.Encoder(decimal_format="number")
 _SORTED = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 
@@ -28,11 +43,25 @@ def loads(body: bytes | str) -> Any:
         raise Malformed([Fault("body", str(error))]) from error
     except UnicodeDecodeError as error:
         raise Malformed([Fault("body", "is not UTF-8")]) from error
+    except ArithmeticError as error:
+        raise Malformed([Fault("body", "holds a number that is out of range")]) from error
     except RecursionError as error:
         raise Malformed([Fault("body", f"is nested deeper than {DEPTH_MAX} levels")]) from error
     if _is_too_deep(content):
         raise Malformed([Fault("body", f"is nested deeper than {DEPTH_MAX} levels")])
     return content
+
+
+def repeated_names(body: bytes) -> list[str]:
+    """Names that stand twice in one object of a body that `loads` takes: readers disagree on which of them counts."""
+    repeated: dict[str, None] = {}
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        counts = Counter(name for name, _ in pairs)
+        repeated.update((name[:_NAME_MAX], None) for name, count in counts.items() if count > 1)
+
+    json.loads(body, object_pairs_hook=look, parse_float=len, parse_int=len)
+    return list(repeated)
 
 
 def dumps(value: Any) -> bytes:

@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from shared import exact_json
+from shared.domain.moments import moment_of
 from shared.errors import Fault, Malformed
 
+TEXT_MAX = 256
+"""Longer than any name or number of these systems, and short enough for a table's keys."""
 Source = Literal["sap", "dataverse", "commerce", "concord"]
 SOURCES: tuple[Source, ...] = ("sap", "dataverse", "commerce", "concord")
 
@@ -81,18 +84,17 @@ def decode(body: bytes) -> Change:
         if not isinstance(value, str) or (required and not value):
             faults.append(Fault(name, "is missing or not text"))
             return ""
+        if len(value) > TEXT_MAX:
+            faults.append(Fault(name, f"is longer than {TEXT_MAX} characters"))
+            return ""
         return value
 
     def moment(name: str) -> datetime:
         try:
-            value = datetime.fromisoformat(text(name))
-        except ValueError:
-            faults.append(Fault(name, "is not an ISO 8601 time"))
+            return moment_of(raw.get(name))
+        except ValueError as error:
+            faults.append(Fault(name, str(error)))
             return datetime.min.replace(tzinfo=UTC)
-        if value.tzinfo is None:
-            faults.append(Fault(name, "has no time zone"))
-            return value.replace(tzinfo=UTC)
-        return value.astimezone(UTC)
 
     source = text("source")
     if source not in SOURCES:

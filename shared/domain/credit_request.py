@@ -16,8 +16,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from shared import exact_json
 from shared.authority.credit import CreditPolicy, Entity
 from shared.domain.credit import CheckLine, CheckRequest, DecisionRecord, plain_account
-from shared.domain.money import DECIMALS, Money, decimal_of
-from shared.domain.orders import faults_of
+from shared.domain.money import Money, decimal_of
+from shared.domain.orders import faults_of, known_currency, misfits
 from shared.errors import Fault, Malformed, Permanent
 
 LINES_MAX = 5000
@@ -32,10 +32,8 @@ def read_check(raw: Any, policy: CreditPolicy, correlation_id: str) -> tuple[Che
     try:
         asked = _Check.model_validate(raw)
     except ValidationError as error:
-        raise Malformed(faults_of(error)) from error
+        raise Malformed(_faults(error, raw, policy)) from error
     faults: list[Fault] = []
-    if asked.currency not in DECIMALS:
-        raise Malformed([Fault("currency", f"{asked.currency!r} is not an ISO 4217 currency")])
 
     def money(amount: Decimal, where: str) -> Money:
         try:
@@ -81,6 +79,19 @@ def read_check(raw: Any, policy: CreditPolicy, correlation_id: str) -> tuple[Che
         correlation_id=correlation_id,
     )
     return request, entity
+
+
+def _faults(error: ValidationError, raw: Any, policy: CreditPolicy) -> list[Fault]:
+    """Everything that is wrong, also what could be seen only where the rest is right."""
+    faults = faults_of(error)
+    if not isinstance(raw, dict):
+        return faults
+    named = {fault.where for fault in faults}
+    faults += misfits([(name, raw.get(name)) for name in ("tax", "total", "onAccount")], raw.get("currency"), named)
+    code = raw.get("legalEntity")
+    if isinstance(code, str) and "legalEntity" not in named and policy.entity(code.strip()) is None:
+        faults.append(Fault("legalEntity", "is no legal entity of credit policy"))
+    return faults
 
 
 def request_of_record(record: DecisionRecord) -> CheckRequest:
@@ -163,7 +174,7 @@ class _Check(BaseModel):
     legalEntity: Annotated[str, Field(min_length=1, max_length=32)]
     account: Annotated[str, Field(min_length=1, max_length=32), AfterValidator(_no_control)]
     channel: Annotated[str, Field(max_length=64), AfterValidator(_no_control)] = ""
-    currency: Annotated[str, Field(min_length=3, max_length=3)]
+    currency: Annotated[str, AfterValidator(known_currency)]
     lines: Annotated[list[_Line], Field(max_length=LINES_MAX)]
     charges: Annotated[list[_Charge], Field(max_length=LINES_MAX)] = []
     tax: Annotated[Number, AfterValidator(_not_negative)] = Decimal(0)

@@ -14,12 +14,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from shared.domain.moments import within_years
 from shared.errors import Fault, Malformed
 
 _DATE = re.compile(r"^/Date\((-?\d{1,15})([+-]\d{4})?\)/$")
 _GUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
 _LOGICAL_NAME = re.compile(r"^[a-z][a-z0-9_]{0,99}$")
+_MESSAGE = re.compile(r"^[A-Za-z][A-Za-z0-9_.]{0,127}$")
 _PARENTS_MAX = 16
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def read_context(raw: Any) -> ExecutionContext:
             return ""
         return value
 
-    message = text("MessageName")
+    message = text("MessageName", _MESSAGE)
     entity = text("PrimaryEntityName", _LOGICAL_NAME)
     record_id = text("PrimaryEntityId", _GUID).lower()
     occurred_at = _operation_time(raw.get("OperationCreatedOn"), faults)
@@ -73,9 +76,10 @@ def read_context(raw: Any) -> ExecutionContext:
     if faults:
         raise Malformed(faults)
     user = _unwrapped(raw.get("InitiatingUserId")) or _unwrapped(raw.get("UserId"))
-    event_id = _unwrapped(raw.get("OperationId")) or _unwrapped(raw.get("RequestId")) or record_id
+    named = (_unwrapped(raw.get(name)) for name in ("OperationId", "RequestId"))
+    event_id = next((name for name in named if isinstance(name, str) and _GUID.match(name)), record_id)
     return ExecutionContext(
-        event_id=str(event_id),
+        event_id=event_id,
         message=message,
         entity=entity,
         record_id=record_id,
@@ -86,7 +90,7 @@ def read_context(raw: Any) -> ExecutionContext:
         fields=fields,
         before=before,
         after=after,
-        must_be_reread="InputParameters" not in raw,
+        must_be_reread=raw.get("InputParameters") is None,
     )
 
 
@@ -95,15 +99,23 @@ def _operation_time(value: Any, faults: list[Fault]) -> datetime:
     match = _DATE.match(value) if isinstance(value, str) else None
     if match is None:
         faults.append(Fault("OperationCreatedOn", "is not /Date(ms±hhmm)/"))
-        return datetime.fromtimestamp(0, UTC)
-    return _moment(match)
+        return _EPOCH
+    moment = _moment(match)
+    if moment is None or not within_years(moment):
+        faults.append(Fault("OperationCreatedOn", "is out of range"))
+        return _EPOCH
+    return moment
 
 
-def _moment(match: re.Match[str]) -> datetime:
+def _moment(match: re.Match[str]) -> datetime | None:
+    """The moment in UTC; None where no calendar reaches it."""
     offset = timedelta()
     if shift := match.group(2):
         offset = timedelta(hours=int(shift[1:3]), minutes=int(shift[3:])) * (-1 if shift[0] == "-" else 1)
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(match.group(1))) + offset
+    try:
+        return _EPOCH + (timedelta(milliseconds=int(match.group(1))) + offset)
+    except OverflowError:
+        return None
 
 
 def _pairs(value: Any, where: str, faults: list[Fault]) -> dict[str, Any]:
@@ -144,7 +156,8 @@ def _plain(value: Any) -> Any:
         return [_plain(inner) for inner in value]
     if isinstance(value, str):
         match = _DATE.match(value)
-        return _moment(match).isoformat() if match else value
+        moment = _moment(match) if match else None
+        return moment.isoformat() if moment else value
     if isinstance(value, dict):
         kind = str(value.get("__type", "")).partition(":")[0]
         if kind in ("Money", "OptionSetValue", "BooleanManagedProperty"):

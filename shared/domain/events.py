@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -19,10 +19,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from shared import exact_json
 from shared.domain.changes import Change
 from shared.domain.dataverse_context import read_context
+from shared.domain.moments import moment_of
 from shared.domain.orders import DoesNotAddUp, Number, faults_of, read_order
 from shared.errors import Fault, Malformed
 
 Topic = Literal["orders", "changes"]
+_KEY_MAX = 100
 _STOCK_EVENTS = "sap.s4.beh.materialdocument.v1.MaterialDocument."
 _SAP_ENTITIES = {
     "businesspartner": ("account", "BusinessPartner"),
@@ -52,15 +54,13 @@ class OrderRefused(Malformed):
 
 def commerce_event(raw: Any, envelope: Envelope, legal_entities: Collection[str]) -> Change:
     """A Commerce order event. An order that does not add up is accepted: the ledger flow makes it a case."""
+    faults = _unknown_entity(raw, legal_entities)
     try:
         event = _CommerceEvent.model_validate(raw)
     except ValidationError as error:
-        raise Malformed(faults_of(error)) from error
-    faults: list[Fault] = []
-    if event.legalEntity not in legal_entities:
-        faults.append(Fault("legalEntity", f"{event.legalEntity!r} is not one of {', '.join(sorted(legal_entities))}"))
+        raise Malformed([*faults_of(error), *faults, *_order_faults(raw)]) from error
     if faults:
-        raise Malformed(faults)
+        raise Malformed([*faults, *_order_faults(raw)])
     change = Change(
         id=event.id,
         source="commerce",
@@ -68,7 +68,7 @@ def commerce_event(raw: Any, envelope: Envelope, legal_entities: Collection[str]
         kind=event.type,
         legal_entity=event.legalEntity,
         key=event.orderNumber,
-        occurred_at=event.occurredAt.astimezone(UTC),
+        occurred_at=event.occurredAt,
         received_at=envelope.received_at,
         correlation_id=envelope.correlation_id,
         traceparent=envelope.traceparent,
@@ -92,6 +92,27 @@ def commerce_event(raw: Any, envelope: Envelope, legal_entities: Collection[str]
     return change
 
 
+def _unknown_entity(raw: Any, legal_entities: Collection[str]) -> list[Fault]:
+    code = raw.get("legalEntity") if isinstance(raw, dict) else None
+    if not isinstance(code, str) or not code or code.strip() in legal_entities:
+        return []  # one that is missing or no text is named already
+    return [Fault("legalEntity", f"is not one of {', '.join(sorted(legal_entities))}")]
+
+
+def _order_faults(raw: Any) -> list[Fault]:
+    """What else is wrong with the order of an event that is refused anyway, so that one answer names it all."""
+    order = raw.get("order") if isinstance(raw, dict) else None
+    if not isinstance(order, dict):
+        return []
+    try:
+        read_order(order, "")
+    except DoesNotAddUp:
+        return []
+    except Malformed as error:
+        return list(error.faults)
+    return []
+
+
 def sap_event(raw: Any, envelope: Envelope) -> list[Change]:
     """The changes a CloudEvent stands for: one for each material and plant of a stock movement, else one."""
     try:
@@ -106,8 +127,9 @@ def sap_event(raw: Any, envelope: Envelope) -> list[Change]:
     family = event.type.removeprefix("sap.s4.beh.").split(".", 1)[0]
     entity, key_name = _SAP_ENTITIES.get(family, (f"sap_{family}"[:64], ""))
     key = event.data.get(key_name) if key_name else event.subject or event.id
-    if not isinstance(key, str) or not key:
-        raise Malformed([Fault(f"data.{key_name}", "is missing: it names the record")])
+    if not _is_key(key):
+        where = f"data.{key_name}" if key_name else "subject"
+        raise Malformed([Fault(where, "is missing or no name of a record")])
     verb = event.type.rsplit(".", 2)[-2].lower() if event.type.count(".") > 2 else "changed"
     kind = {"created": "record.created", "deleted": "record.deleted"}.get(verb, "record.updated")
     return [_sap_change(event, envelope, entity, kind, key, {"type": event.type})]
@@ -152,7 +174,7 @@ def topic_of(change: Change) -> Topic:
 
 
 def _sap_change(
-    event: _CloudEvent, envelope: Envelope, entity: str, kind: str, key: str, data: Mapping[str, Any]
+    event: _CloudEvent, envelope: Envelope, entity: str, kind: str, key: Any, data: Mapping[str, Any]
 ) -> Change:
     return Change(
         id=event.id,
@@ -160,8 +182,8 @@ def _sap_change(
         entity=entity,
         kind=kind,
         legal_entity="",
-        key=key,
-        occurred_at=event.time.astimezone(UTC),
+        key=str(key),
+        occurred_at=event.time,
         received_at=envelope.received_at,
         correlation_id=envelope.correlation_id,
         traceparent=envelope.traceparent,
@@ -177,29 +199,29 @@ def _moved(event: _CloudEvent) -> list[tuple[str, str]]:
     for index, item in enumerate(items if isinstance(items, list) else [items]):
         plant = item.get("Plant") if isinstance(item, dict) else None
         material = item.get("Material") if isinstance(item, dict) else None
-        if isinstance(plant, str) and plant and isinstance(material, str) and material:
-            moved[(plant, material)] = None
+        if _is_key(plant) and _is_key(material):
+            moved[(str(plant), str(material))] = None
         else:
             faults.append(Fault(f"data[{index}]", "names no Plant and Material"))
+    if not items:
+        faults.append(Fault("data", "names no item that moved"))
     if faults:
         raise Malformed(faults)
     return list(moved)
 
 
-def _aware(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError("has no time zone")
-    return value
+def _is_key(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _KEY_MAX and value.isprintable()
 
 
 def _no_control(value: str) -> str:
-    if any(ord(character) < 32 for character in value):
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("holds control characters")
     return value
 
 
 Key = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_no_control)]
-Moment = Annotated[datetime, AfterValidator(_aware)]
+Moment = Annotated[datetime, BeforeValidator(moment_of)]
 
 
 def _positive(value: Decimal) -> Decimal:
@@ -234,9 +256,9 @@ class _CloudEvent(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     specversion: Literal["1.0"]
-    type: str = Field(min_length=1, max_length=200)
+    type: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_control)]
     source: str = Field(min_length=1, max_length=500)
-    id: str = Field(min_length=1, max_length=200)
+    id: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_control)]
     time: Moment
     subject: str | None = Field(default=None, max_length=500)
     data: dict[str, Any]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from shared.authority.ledger import FiscalCalendar, LegalEntity
+from shared.domain.moments import within_years
 from shared.errors import Fault, Malformed
 
 
@@ -46,6 +47,8 @@ def read_month(text: str) -> Month:
         day = date.fromisoformat(f"{text}-01")
     except ValueError as error:
         raise Malformed([Fault("period", f"{text!r} is not a month written yyyy-mm")]) from error
+    if not within_years(day):
+        raise Malformed([Fault("period", f"{text!r} lies outside of the years that books are kept for")])
     return Month(day.year, day.month)
 
 

@@ -7,14 +7,15 @@ ledger document built from it could not balance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from shared.domain.moments import day_of, moment_or_utc_of
 from shared.domain.money import DECIMALS, Money, decimal_of
 from shared.errors import Fault, Malformed
 
@@ -23,6 +24,12 @@ ON_ACCOUNT = "4"
 GIFT_CARD = "8"
 """Tender type of a gift card or voucher redeemed."""
 LINES_MAX = 10_000
+_TOTALS = ("SubtotalAmountWithoutTax", "TaxAmount", "TotalAmount")
+_LINE_AMOUNTS = {
+    "SalesLines": ("NetAmount", "TaxAmount", "TotalAmount"),
+    "ChargeLines": ("CalculatedAmount", "TaxAmount"),
+    "TenderLines": ("Amount",),
+}
 
 Number = Annotated[Decimal, BeforeValidator(decimal_of)]
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), Field(max_length=256)]
@@ -115,10 +122,9 @@ def read_order(raw: object, legal_entity: str) -> Order:
     try:
         order = _SalesOrder.model_validate(raw)
     except ValidationError as error:
-        raise Malformed(faults_of(error, "order")) from error
+        unread = faults_of(error, "order")
+        raise Malformed([*unread, *_amounts_that_fail(raw, {fault.where for fault in unread})]) from error
     currency = order.CurrencyCode
-    if currency not in DECIMALS:
-        raise Malformed([Fault("order.CurrencyCode", f"{currency!r} is not an ISO 4217 currency")])
     faults: list[Fault] = []
 
     def money(amount: Decimal, where: str) -> Money:
@@ -161,7 +167,6 @@ def read_order(raw: object, legal_entity: str) -> Order:
             faults.append(
                 Fault(f"order.TenderLines[{index}].Currency", f"is {tender_line.Currency}, the order is in {currency}")
             )
-    placed_at = order.OrderPlacedDate
     read = Order(
         number=order.SalesId,
         transaction_id=order.Id or order.SalesId,
@@ -169,8 +174,8 @@ def read_order(raw: object, legal_entity: str) -> Order:
         channel=order.ChannelId,
         customer=order.CustomerId,
         currency=currency,
-        placed_at=(placed_at if placed_at.tzinfo else placed_at.replace(tzinfo=UTC)).astimezone(UTC),
-        business_date=order.BusinessDate or placed_at.date(),
+        placed_at=order.OrderPlacedDate.astimezone(UTC),
+        business_date=order.BusinessDate or order.OrderPlacedDate.date(),
         net=money(order.SubtotalAmountWithoutTax, "order.SubtotalAmountWithoutTax"),
         tax=money(order.TaxAmount, "order.TaxAmount"),
         total=money(order.TotalAmount, "order.TotalAmount"),
@@ -191,6 +196,43 @@ def faults_of(error: ValidationError, root: str = "") -> list[Fault]:
         Fault(_path(root, problem["loc"]), problem["msg"].removeprefix("Value error, "))
         for problem in error.errors(include_input=False, include_url=False)
     ]
+
+
+def known_currency(value: str) -> str:
+    """For pydantic: raises ValueError for what is no currency."""
+    if value not in DECIMALS:
+        raise ValueError("is not an ISO 4217 currency")
+    return value
+
+
+def misfits(amounts: Iterable[tuple[str, object]], currency: object, named: Container[str]) -> list[Fault]:
+    """Amounts, each with its path, that do not fit the currency, for input of which other fields are faulty too.
+
+    So that one answer names all of them. `named` are paths that somebody else has found faulty already.
+    """
+    if not isinstance(currency, str) or currency not in DECIMALS:
+        return []
+    faults = []
+    for where, value in amounts:
+        if value is None or where in named:
+            continue
+        try:
+            Money(decimal_of(value), currency)
+        except ValueError as error:
+            faults.append(Fault(where, str(error)))
+    return faults
+
+
+def _amounts_that_fail(raw: object, named: Container[str]) -> list[Fault]:
+    if not isinstance(raw, dict):
+        return []
+    amounts: list[tuple[str, object]] = [(f"order.{name}", raw.get(name)) for name in _TOTALS]
+    for lines, names in _LINE_AMOUNTS.items():
+        rows = raw.get(lines)
+        for index, row in enumerate(rows if isinstance(rows, list) else ()):
+            if isinstance(row, dict):
+                amounts += [(f"order.{lines}[{index}].{name}", row.get(name)) for name in names]
+    return misfits(amounts, raw.get("CurrencyCode"), named)
 
 
 def _path(root: str, location: Sequence[int | str]) -> str:
@@ -285,9 +327,9 @@ class _SalesOrder(_Lenient):
         max_length=64
     )
     CustomerId: Text = ""
-    CurrencyCode: str = Field(min_length=3, max_length=3)
-    OrderPlacedDate: datetime
-    BusinessDate: date | None = None
+    CurrencyCode: Annotated[str, AfterValidator(known_currency)]
+    OrderPlacedDate: Annotated[datetime, BeforeValidator(moment_or_utc_of)]
+    BusinessDate: Annotated[date | None, BeforeValidator(lambda value: None if value is None else day_of(value))] = None
     SubtotalAmountWithoutTax: Number
     TaxAmount: Number
     TotalAmount: Number
