@@ -52,26 +52,58 @@ TOPICS = {
     "crm_history_update": "orders",
     "inventory_push": "changes",
     "account_sync": "changes",
+    "credit_approval_sync": "changes",
 }
 """Flow → the topic whose subscription of the same name it reads."""
 _RACES_MAX = 12
 _SUSPECT_DELIVERIES = 2
+_WHY_MAX = 2000
 
 
 async def settle(message: func.ServiceBusMessage, flow: str, story: Story) -> None:
     """Bring one message to the story of a flow; returning completes it, raising abandons it."""
     async with _handing_back(flow):
         connected = await hub()
-        delivery = await read_delivery(message, flow, TOPICS[flow], connected.bodies)
-        await deliver(delivery, story, connected)
+        await deliver(await _read(message, flow, connected), story, connected)
 
 
 async def settle_without_dossier(message: func.ServiceBusMessage, flow: str, story: BareStory) -> None:
     """The same for a flow that keeps its own book: no dossier, no parking; what cannot go on becomes a case."""
     async with _handing_back(flow):
         connected = await hub()
-        delivery = await read_delivery(message, flow, TOPICS[flow], connected.bodies)
-        await deliver_without_dossier(delivery, story, connected)
+        await deliver_without_dossier(await _read(message, flow, connected), story, connected)
+
+
+async def settle_dead_letter(message: func.ServiceBusMessage, flow: str) -> None:
+    """A message that its flow never finished becomes a case that keeps it, so that a person can replay it."""
+    async with _handing_back(flow):
+        connected = await hub()
+        delivery = await _read(message, flow, connected)
+        now = connected.clock()
+        told = message.application_properties or {}
+        why = f"{told.get('DeadLetterReason', 'no reason')}: {told.get('DeadLetterErrorDescription', 'no words')}"
+        remedy = "see why the worker did not finish it (its log at these times), then replay"
+        await connected.cases.open(
+            flow=flow,
+            change=delivery.change or _unknown_change(delivery, now),
+            code="dead_lettered",
+            reasons=(Reason("dead_lettered", why[:_WHY_MAX], remedy),),
+            now=now,
+            body=delivery.body,
+        )
+        connected.counters.add(f"outcomes.{flow}.dead_lettered")
+        telemetry.count(OUTCOMES, flow=flow, ruling="dead_lettered")
+
+
+async def _read(message: func.ServiceBusMessage, flow: str, connected: Hub) -> Delivery:
+    """Read a delivery; a body in Blob storage that does not answer is waited for, as any other system is."""
+    read: list[Delivery] = []
+
+    async def attempt() -> None:
+        read.append(await read_delivery(message, flow, TOPICS[flow], connected.bodies))
+
+    await _waiting_for_systems(flow, message.message_id or "", None, attempt, connected)
+    return read[-1]
 
 
 @asynccontextmanager
@@ -111,18 +143,20 @@ async def _patiently(delivery: Delivery, attempt: Callable[[], Awaitable[None]],
         about |= {KEY: change.business_key, KIND: change.kind}
         sent_by = sent_by or change.traceparent
     with telemetry.span(delivery.flow, "consumer", parent=sent_by, attributes=about):
-        await _until_settled(delivery, attempt, connected)
+        await _waiting_for_systems(delivery.flow, delivery.message_id, change, attempt, connected)
 
 
-async def _until_settled(delivery: Delivery, attempt: Callable[[], Awaitable[None]], connected: Hub) -> None:
+async def _waiting_for_systems(
+    flow: str, message_id: str, change: Change | None, attempt: Callable[[], Awaitable[None]], connected: Hub
+) -> None:
     """Repeat an attempt: at once after a lost race, after a pause while a system is down, until the lane has waited."""
     waits = connected.policy.messaging
     now = asyncio.get_running_loop().time
     give_up_at = now() + waits.lane_wait_seconds
     races = pauses = 0
     while True:
-        if delivery.change is not None:
-            _tell_age(delivery.flow, delivery.change, connected)
+        if change is not None:
+            _tell_age(flow, change, connected)
         try:
             await attempt()
             return
@@ -134,9 +168,9 @@ async def _until_settled(delivery: Delivery, attempt: Callable[[], Awaitable[Non
             pauses += 1
             wish = error.retry_after_seconds or min(0.25 * 2**pauses, 15.0)
             pause = wish * random.uniform(0.75, 1.25)  # noqa: S311 - spreads the lanes, guards nothing
-            telemetry.log_fault(delivery.flow, error, message_id=delivery.message_id, waits_seconds=round(pause, 2))
-            connected.counters.add(f"waits.{delivery.flow}")
-            telemetry.count(WAITS, flow=delivery.flow)
+            telemetry.log_fault(flow, error, message_id=message_id, waits_seconds=round(pause, 2))
+            connected.counters.add(f"waits.{flow}")
+            telemetry.count(WAITS, flow=flow)
             if now() + pause > give_up_at:
                 raise
             await asyncio.sleep(pause)
@@ -468,17 +502,7 @@ async def _unreadable(delivery: Delivery, connected: Hub) -> None:
     """A message that is no change at all: kept whole in a case, in nobody's way."""
     faults = delivery.malformed.faults if delivery.malformed else ()
     now = connected.clock()
-    change = Change(
-        id=delivery.message_id or "unknown",
-        source="concord",
-        entity="unreadable",
-        kind="unreadable",
-        legal_entity="",
-        key=delivery.message_id or "unknown",
-        occurred_at=now,
-        received_at=datetime.fromtimestamp(0, UTC),
-        correlation_id=telemetry.correlation_of("")[0],
-    )
+    change = _unknown_change(delivery, now)
     reasons = tuple(
         Reason("unreadable", f"{fault.where} {fault.what}", "mend the sender, then send again") for fault in faults
     )
@@ -492,6 +516,21 @@ async def _unreadable(delivery: Delivery, connected: Hub) -> None:
     )
     connected.counters.add(f"outcomes.{delivery.flow}.unreadable")
     telemetry.count(OUTCOMES, flow=delivery.flow, ruling="unreadable")
+
+
+def _unknown_change(delivery: Delivery, now: datetime) -> Change:
+    """What stands in a case for a message that is no change: its id is all that is known of it."""
+    return Change(
+        id=delivery.message_id or "unknown",
+        source="concord",
+        entity="unreadable",
+        kind="unreadable",
+        legal_entity="",
+        key=delivery.message_id or "unknown",
+        occurred_at=now,
+        received_at=datetime.fromtimestamp(0, UTC),
+        correlation_id=telemetry.correlation_of("")[0],
+    )
 
 
 def _tell_age(flow: str, change: Change, connected: Hub) -> None:

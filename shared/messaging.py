@@ -21,14 +21,15 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
 from azure.servicebus.exceptions import MessageSizeExceededError, ServiceBusError
 
 from shared import exact_json
-from shared.domain.changes import Change, decode, encode, lane_of
-from shared.errors import Malformed, OutcomeUnknown, RemoteDown
+from shared.domain.changes import ORDER_KINDS, Change, decode, encode, lane_of
+from shared.errors import Fault, Malformed, OutcomeUnknown, RemoteDown
 from shared.telemetry import Counters, count, span, traceparent
 from shared.telemetry.names import KEY, KIND, PUBLISHED, SYSTEM
 
 BODY_BYTES_MAX = 180_000
 """Above this a body goes to Blob storage: Service Bus Standard takes 256 KB with properties and framing."""
 WAKE_UP = "wake-up"
+_ORDER_MATTERS = ("order", "credit_hold")
 
 
 class Bodies(Protocol):
@@ -86,6 +87,8 @@ async def read_delivery(message: func.ServiceBusMessage, flow: str, topic: str, 
         if blob:
             body = await bodies.get(str(blob))
         change = decode(body)
+        if faults := _astray(change, topic):
+            change, malformed = None, Malformed(faults)
     except Malformed as error:
         malformed = error
     return Delivery(
@@ -99,6 +102,15 @@ async def read_delivery(message: func.ServiceBusMessage, flow: str, topic: str, 
         force=str(properties.get("force", "")).lower() == "true",
         traceparent=str(properties.get("traceparent") or properties.get("Diagnostic-Id") or ""),
     )
+
+
+def _astray(change: Change, topic: str) -> list[Fault]:
+    """Why a message does not belong on this topic: its flows would take it for something else, or for nothing."""
+    if (change.entity in _ORDER_MATTERS) != (topic == "orders"):
+        return [Fault("entity", f"{change.entity!r} does not belong on topic {topic}")]
+    if change.entity == "order" and change.kind not in (*ORDER_KINDS, WAKE_UP):
+        return [Fault("kind", f"{change.kind!r} is not one of {', '.join(ORDER_KINDS)}")]
+    return []
 
 
 class Bus:

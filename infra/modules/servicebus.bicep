@@ -19,11 +19,11 @@ var maxDeliveryCount = 500
 var orderFlows = [
   {
     name: 'credit_hold_update'
-    sql: '(retryFor IS NULL OR retryFor = \'credit_hold_update\') AND kind <> \'order.shipped\''
+    sql: '(retryFor IS NULL OR retryFor = \'credit_hold_update\') AND (kind IS NULL OR kind <> \'order.shipped\')'
   }
   {
     name: 'order_to_ledger'
-    sql: '(retryFor IS NULL OR retryFor = \'order_to_ledger\') AND kind <> \'order.posted\''
+    sql: '(retryFor IS NULL OR retryFor = \'order_to_ledger\') AND (kind IS NULL OR kind <> \'order.posted\')'
   }
   {
     name: 'crm_history_update'
@@ -37,7 +37,7 @@ var changeFlows = [
   }
   {
     name: 'account_sync'
-    sql: '(retryFor IS NULL OR retryFor = \'account_sync\') AND entity <> \'stock\''
+    sql: '(retryFor IS NULL OR retryFor = \'account_sync\') AND (entity IS NULL OR entity <> \'stock\')'
   }
 ]
 

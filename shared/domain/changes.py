@@ -18,6 +18,15 @@ TEXT_MAX = 256
 """Longer than any name or number of these systems, and short enough for a table's keys."""
 Source = Literal["sap", "dataverse", "commerce", "concord"]
 SOURCES: tuple[Source, ...] = ("sap", "dataverse", "commerce", "concord")
+ORDER_KINDS = (
+    "order.confirmed",
+    "order.changed",
+    "order.shipped",
+    "order.returned",
+    "order.cancelled",
+    "order.posted",
+)
+"""What can happen to an order."""
 
 
 @dataclass(frozen=True, slots=True)

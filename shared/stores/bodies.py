@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -12,6 +13,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from shared.errors import Fault, Malformed, RemoteDown
 
 CONTAINER = "bodies"
+_NAME = re.compile(r"[0-9a-f]{64}\.json")
 
 
 class BlobBodies:
@@ -36,6 +38,8 @@ class BlobBodies:
         return name
 
     async def get(self, name: str) -> bytes:
+        if not _NAME.fullmatch(name):
+            raise Malformed([Fault("bodyBlob", "is no name of a body")])
         blob = self._connected().get_blob_client(CONTAINER, name)
         try:
             stream = await blob.download_blob()
