@@ -13,6 +13,7 @@ _FAULTS = {
     "404": "unknown",
     "409": "it has moved on, or the same id came with other content",
     "413": "too large",
+    "422": "it cannot be done with this record; code and remedy say why",
     "503": "a system it needs does not answer; send again after Retry-After",
 }
 
@@ -39,11 +40,25 @@ def _path(*names: str) -> list[dict[str, Any]]:
     return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
 
 
+def _query(name: str, description: str = "") -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": {"type": "string"}, "description": description}
+
+
 def _object(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": list(required), "properties": properties}
 
 
 _TEXT = {"type": "string"}
+_DONE = {"description": "done"}
+_COUNT = {"type": "integer"}
+_MOMENT = {"type": "string", "format": "date-time"}
+_CASE_FILTER = [
+    _query("state", "open (default), replayed, resolved, discarded, all"),
+    *(_query(name) for name in ("flow", "code", "legalEntity", "key")),
+    *(_query(name, "90s, 15m, 2h, 3d") for name in ("olderThan", "newerThan")),
+    _query("limit", "1 to 5000, 1000 by default"),
+    _query("after", "as the page before gives it in `next`"),
+]
 _ORDER_EVENTS = ("confirmed", "changed", "shipped", "returned", "cancelled")
 
 DOCUMENT: dict[str, Any] = {
@@ -88,29 +103,84 @@ DOCUMENT: dict[str, Any] = {
             ],
             "get": _operation("On hand, reserved, available to promise, with the time it was so", "400", "404", "503"),
         },
-        "/cases": {"get": _operation("Open cases (state=all for every one)", "400", "503")},
-        "/cases/{id}": {"parameters": _path("id"), "get": _operation("One case and its message", "404", "503")},
+        "/cases": {
+            "parameters": _CASE_FILTER,
+            "get": _operation("Cases by filter, newest first, page by page", "400", "503", schema="CaseList"),
+        },
+        "/cases/{id}": {
+            "parameters": _path("id"),
+            "get": _operation("One case and its message", "404", "503", schema="Case"),
+        },
+        "/cases/{id}/preview": {
+            "parameters": _path("id"),
+            "get": _operation(
+                "What a replay would do now, without doing it", "404", "409", "422", "503", schema="Preview"
+            ),
+        },
+        "/cases/preview": {
+            "post": _operation("Preview many", "400", "413", "503", body="Choice", schema="Results"),
+        },
+        "/cases/replay": {
+            "post": _operation(
+                "Replay many, the oldest first, each with its own result", "400", "403", "413", "503",
+                body="Choice", schema="Results", role="Operator",
+            ),
+        },
         **{
             f"/cases/{{id}}/{decision}": {
                 "parameters": _path("id"),
                 "post": _operation(
-                    f"{decision.capitalize()} a case", "403", "404", "409", "503", ok=ok, role="Operator"
+                    f"{decision.capitalize()} a case", "400", "403", "404", "409", "422", "503",
+                    ok=ok, body=body, schema="Case", role="Operator",
                 ),
             }
-            for decision, ok in (("replay", "202"), ("resolve", "200"), ("discard", "200"))
+            for decision, ok, body in (("replay", "202", ""), ("resolve", "200", "Why"), ("discard", "200", "Why"))
+        },
+        "/flows": {"get": _operation("Every flow: running or paused, and how many keys of it are parked", "503")},
+        **{
+            f"/flows/{{flow}}/{what}": {
+                "parameters": _path("flow"),
+                "post": _operation(f"{what.capitalize()} a flow", "403", "404", "409", "503", role="Operator"),
+            }
+            for what in ("pause", "resume")
         },
         "/lineage/{entity}/{key}": {
             "parameters": _path("entity", "key"),
             "get": _operation("Every ruling on a record, and why", "404", "503"),
         },
+        "/lifecycle/{legalEntity}": {
+            "parameters": [*_path("legalEntity"), _query("late", "longer than this is late: 90s, 15m (default), 2h")],
+            "get": _operation("Orders that are late, the oldest first", "400", "404", "503"),
+        },
         "/lifecycle/{legalEntity}/{orderNumber}": {
             "parameters": _path("legalEntity", "orderNumber"),
             "get": _operation("Where an order stands, and how long each step took", "404", "503"),
         },
-        "/reconciliation/{legalEntity}/{period}": {
-            "parameters": _path("legalEntity", "period"),
-            "get": _operation("Commerce, SAP and CRM joined for a period (yyyy-mm)", "400", "404", "503"),
+        "/lifecycle/{legalEntity}/{orderNumber}/recover": {
+            "parameters": _path("legalEntity", "orderNumber"),
+            "post": _operation(
+                "Bring an order here whose event was lost", "403", "404", "503", ok="202", role="Operator"
+            ),
         },
+        "/reconciliation/{legalEntity}/{period}": {
+            "parameters": [
+                *_path("legalEntity", "period"),
+                _query("format", "json, html (also by Accept: text/html) or csv"),
+            ],
+            "get": _operation(
+                "Commerce, SAP and CRM joined for a period (yyyy-mm)", "400", "404", "503", schema="Reconciliation"
+            ),
+        },
+        "/reconciliation/{legalEntity}/{period}/close": {
+            "parameters": _path("legalEntity", "period"),
+            "get": _operation("Certificates and reopenings of a period", "400", "404", "503"),
+            "post": _operation(
+                "Close a period: the certificate, new (201) or the one there is (200)", "400", "403", "404", "409",
+                "503", ok="201", body="Close", schema="Certificate", role="Controller",
+            ),
+        },
+        "/console": {"get": _operation("A page for operations people", "503")},
+        "/openapi.json": {"get": {"summary": "This document", "security": [], "responses": {"200": _DONE}}},
         "/health": {"get": _operation("Whether this worker can do its work", "503")},
     },
     "components": {
@@ -139,6 +209,53 @@ DOCUMENT: dict[str, Any] = {
                 reasons={"type": "array", "items": _object(("code", "message"), code=_TEXT, message=_TEXT)},
                 hold={"type": ["object", "null"]}, credit={"type": ["object", "null"]}, prices={"type": "array"},
                 correlationId=_TEXT,
+            ),
+            "Case": _object(
+                ("id", "state", "flow", "code", "reasons"),
+                id=_TEXT, state=_TEXT, flow=_TEXT, entity=_TEXT, legalEntity=_TEXT, key=_TEXT, kind=_TEXT, code=_TEXT,
+                reasons={"type": "array", "items": _object(
+                    ("code", "message"), code=_TEXT, message=_TEXT, remedy=_TEXT)},
+                parked={"type": "boolean"}, correlationId=_TEXT, openedAt=_MOMENT,
+                endedAt={"type": ["string", "null"]}, endedBy=_TEXT, comment=_TEXT,
+                message={"type": ["object", "string", "null"]}, followers=_COUNT,
+            ),
+            "CaseList": _object(
+                ("cases", "count", "total"),
+                cases={"type": "array", "items": {"$ref": "#/components/schemas/Case"}}, count=_COUNT, total=_COUNT,
+                next=_TEXT,
+            ),
+            "Why": _object(("comment",), comment=_TEXT),
+            "Choice": _object(
+                ids={"type": "array", "items": _TEXT, "maxItems": 500},
+                filter={"type": "object", "additionalProperties": _TEXT}, comment=_TEXT,
+            ),
+            "Results": _object(
+                ("results", "count"),
+                results={"type": "array", "items": _object(
+                    ("id", "ok"), id=_TEXT, ok={"type": "boolean"}, state=_TEXT, code=_TEXT, detail=_TEXT)},
+                count=_COUNT, replayed=_COUNT,
+            ),
+            "Preview": _object(
+                ("would", "flow"),
+                would={"enum": ["post", "write", "nothing", "hold", "wait"]}, flow=_TEXT, followers=_COUNT,
+                reasons={"type": "array"}, documents={"type": "array"}, writes={"type": "array"},
+                publishes={"type": "array", "items": _TEXT},
+            ),
+            "Close": _object(carryOvers={"type": "array", "items": _TEXT, "maxItems": 1000}, comment=_TEXT),
+            "Certificate": _object(
+                ("number", "legalEntity", "period", "closedAt", "closedBy", "policy", "counts", "systems"),
+                number=_TEXT, legalEntity=_TEXT, period=_TEXT, closedAt=_MOMENT, closedBy=_TEXT, comment=_TEXT,
+                policy=_TEXT, counts={"type": "object"}, systems={"type": "object"}, bridges={"type": "array"},
+                difference={"type": "object"}, carryOvers={"type": "array"}, resultSha256=_TEXT, report=_TEXT,
+                follows={"type": ["string", "null"]},
+            ),
+            "Reconciliation": _object(
+                ("legalEntity", "period", "orders", "matched", "explained", "unexplained", "inFlight", "difference"),
+                legalEntity=_TEXT, period=_TEXT, orders=_COUNT, matched=_COUNT, explained=_COUNT, unexplained=_COUNT,
+                inFlight=_COUNT, difference={"type": "object", "additionalProperties": _TEXT},
+                totals={"type": "object", "additionalProperties": _TEXT}, systems={"type": "object"},
+                bridges={"type": "array"}, classes={"type": "object"}, rows={"type": "array"},
+                state={"enum": ["open", "closed", "reopened"]}, digest=_TEXT, policy=_TEXT, generatedAt=_MOMENT,
             ),
             "Approval": _object(("approved",), approved={"type": "boolean"}, comment=_TEXT),
             "CommerceEvent": _object(
