@@ -1,6 +1,6 @@
 """Export the state tables into one file, and put back what is missing from one.
 
-    python scripts/state_tables.py export --endpoint https://….table.core.windows.net state.jsonl.gz
+    python scripts/state_tables.py export --endpoint https://….table.core.windows.net [--since HOURS] state.jsonl.gz
     python scripts/state_tables.py restore --endpoint … [--table records] [--overwrite] [--dry-run] state.jsonl.gz
 
 A line of the file is one row with the type of every value, so that a row comes back exactly as it was. A restore
@@ -19,7 +19,8 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import batched
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -41,8 +42,18 @@ class Restored:
     left: int = 0
 
 
-async def export(service: TableServiceClient, path: Path, *, tables: frozenset[str] = frozenset()) -> dict[str, int]:
-    """Write every row of every table (or of those named), give the counts. The file is complete or not there at all."""
+async def export(
+    service: TableServiceClient,
+    path: Path,
+    *,
+    tables: frozenset[str] = frozenset(),
+    since: datetime | None = None,
+) -> dict[str, int]:
+    """Write every row of every table (or of those named; or only what was written since), give the counts.
+
+    The file is complete or not there at all.
+    """
+    changed = "" if since is None else f"Timestamp ge datetime'{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z'"
     counts: dict[str, int] = {}
     partial = path.with_suffix(path.suffix + ".partial")
     with gzip.open(partial, "wt", encoding="utf-8") as out:
@@ -51,7 +62,7 @@ async def export(service: TableServiceClient, path: Path, *, tables: frozenset[s
         names = sorted([table.name async for table in service.list_tables() if not tables or table.name in tables])
         for name in names:
             counts[name] = 0
-            async for entity in service.get_table_client(name).list_entities():
+            async for entity in service.get_table_client(name).query_entities(changed):
                 out.write(json.dumps({"table": name, "row": _written(entity)}, ensure_ascii=False) + "\n")
                 counts[name] += 1
         out.write(json.dumps({"end": counts}) + "\n")
@@ -72,15 +83,11 @@ async def restore(
 
     Raises ValueError when the file is not an export or was cut off: half an export must not pass for a whole one.
     """
+    names = _tables_of(path)
     done = Restored()
     slots = asyncio.Semaphore(WRITES_AT_ONCE)
-    wanted = [
-        (name, row)
-        for name, row in _rows_of(path)
-        if (not tables or name in tables) and partition in row["PartitionKey"][1]
-    ]
     if not dry_run:
-        for name in {name for name, _ in wanted}:
+        for name in names & tables if tables else names:
             await service.create_table_if_not_exists(name)
 
     async def put(name: str, written: dict[str, list[Any]]) -> None:
@@ -105,11 +112,21 @@ async def restore(
             else:
                 done.left += 1
 
-    for start in range(0, len(wanted), 1000):
+    wanted = (
+        (name, row)
+        for name, row in _rows_of(path)
+        if (not tables or name in tables) and partition in row["PartitionKey"][1]
+    )
+    for chunk in batched(wanted, 1000, strict=False):
         async with asyncio.TaskGroup() as group:
-            for name, row in wanted[start : start + 1000]:
+            for name, row in chunk:
                 group.create_task(put(name, row))
     return done
+
+
+def _tables_of(path: Path) -> set[str]:
+    """The tables that a whole export holds rows of. Raises ValueError for anything but a whole one."""
+    return {name for name, _ in _rows_of(path)}
 
 
 def _rows_of(path: Path) -> Iterator[tuple[str, dict[str, list[Any]]]]:
@@ -194,7 +211,8 @@ async def _connect(endpoint: str, connection_string: str) -> AsyncIterator[Table
 async def _run(arguments: argparse.Namespace) -> str:
     async with _connect(arguments.endpoint, arguments.connection_string) as service:
         if arguments.what == "export":
-            counts = await export(service, arguments.file, tables=frozenset(arguments.table))
+            since = datetime.now(UTC) - timedelta(hours=arguments.since) if arguments.since else None
+            counts = await export(service, arguments.file, tables=frozenset(arguments.table), since=since)
             return f"exported {sum(counts.values())} rows: " + ", ".join(f"{n} {c}" for n, c in counts.items())
         done = await restore(
             service, arguments.file, tables=frozenset(arguments.table), partition=arguments.partition,
@@ -211,6 +229,7 @@ def main() -> int:
     parser.add_argument("--endpoint", default="", help="https://<account>.table.core.windows.net")
     parser.add_argument("--connection-string", default="", help="of Azurite")
     parser.add_argument("--table", action="append", default=[], help="only this table; may be given more than once")
+    parser.add_argument("--since", type=float, default=0, help="export only rows written in the last so many hours")
     parser.add_argument("--partition", default="", help="only partitions whose key contains this")
     parser.add_argument("--overwrite", action="store_true", help="put back the file's version of rows that differ")
     parser.add_argument("--dry-run", action="store_true", help="count only")

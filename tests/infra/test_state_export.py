@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from azure.data.tables import EdmType, EntityProperty
+from azure.data.tables import EdmType, EntityProperty, TableEntity
 from azure.data.tables.aio import TableClient, TableServiceClient
 
 from scripts.state_tables import Restored, export, restore
@@ -39,6 +39,12 @@ async def table(azurite_tables: str) -> AsyncIterator[tuple[TableServiceClient, 
         await client.create_entity(ROW)
         yield service, client
         await service.delete_table(client.table_name)
+
+
+def _written_at(entity: TableEntity) -> datetime:
+    moment = entity.metadata["timestamp"]
+    assert moment is not None
+    return moment
 
 
 async def _rows(client: TableClient) -> dict[str, dict[str, object]]:
@@ -85,3 +91,14 @@ async def test_half_an_export_is_refused(table: tuple[TableServiceClient, TableC
     with pytest.raises(ValueError, match="incomplete"):
         await restore(service, path)
     assert set(await _rows(client)) == {"b", ROW["RowKey"]}
+
+
+async def test_an_export_since_a_moment_holds_only_what_was_written_after_it(
+    table: tuple[TableServiceClient, TableClient], tmp_path: Path
+) -> None:
+    service, client = table
+    only = frozenset({client.table_name})
+    newest = max([_written_at(entity) async for entity in client.list_entities()])
+    for hours, rows in ((-1, 3), (1, 0)):
+        since = newest + timedelta(hours=hours)
+        assert await export(service, tmp_path / "new.jsonl.gz", tables=only, since=since) == {client.table_name: rows}
