@@ -5,6 +5,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.cookies import SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -77,7 +78,7 @@ class Front:
     async def _call(self, request: web.BaseRequest, path: str, query: str) -> web.Response:
         found = self._routes.find(request.method, path)
         if found is None:
-            return web.Response(status=404)
+            return _refused(404, "no function answers this method and path")
         route, values = found
         signed_in = request.headers.get("X-ZUMO-AUTH")
         person: people.Person | None = None
@@ -85,14 +86,14 @@ class Front:
             try:
                 person = people.person_of(self._identity.token_secret, signed_in)
             except tokens.TokenRefused:
-                return web.Response(status=401)
+                return _refused(401, "the sign-in in X-ZUMO-AUTH does not hold: sign in again", "X-ZUMO-AUTH")
         asked = _query(query)
         key = request.headers.get("x-functions-key", asked.get("code"))
         if not self._keys.opens(route.level, route.function.name, key):
-            return web.Response(status=401)
+            return _refused(401, "a valid key is needed in x-functions-key", "x-functions-key")
         limit = self._settings.outstanding_requests_max
         if limit is not None and self._outstanding >= limit:
-            return web.Response(status=429)
+            return _refused(429, "too many requests at once")
         self._outstanding += 1
         try:
             body = await read_body(request, self._settings.body_bytes_max)
@@ -101,7 +102,7 @@ class Front:
             async with self._turn:
                 return await self._invoke(request, route, values, asked, body, person)
         except BodyTooLarge:
-            answer = web.Response(status=413)
+            answer = _refused(413, f"the body is larger than {self._settings.body_bytes_max} bytes", "body")
             answer.force_close()  # the rest of the body is not read
             return answer
         finally:
@@ -132,9 +133,11 @@ class Front:
             async with asyncio.timeout(_ANSWER_SECONDS_MAX):
                 invoked = await self._invoker.invoke(route.function, TypedData(http=data), _NO_METADATA, trace)
         except TimeoutError:
-            return web.Response(status=504)  # the function runs on, as behind Azure's load balancer
+            return _refused(
+                504, "the function did not answer in time"
+            )  # the function runs on, as behind Azure's load balancer
         if invoked.failure is not None or invoked.value is None:
-            return web.Response(status=500)
+            return _refused(500, "the function failed; its log says where")
         return _answer(invoked.value)
 
     async def _sign_in(self, request: web.BaseRequest, path: str) -> web.Response:
@@ -173,6 +176,16 @@ class Front:
                 "client_id": asked.get("client_id", self._identity.subject),
             }
         )
+
+
+def _refused(status: int, detail: str, field: str = "") -> web.Response:
+    """The host's own refusal as problem details, as the app's are. Azure's host sends the status alone."""
+    told: dict[str, object] = {
+        "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail,
+    }  # fmt: skip
+    if field:
+        told["errors"] = [{"field": field, "message": detail}]
+    return web.Response(body=exact_json.dumps(told), status=status, content_type="application/problem+json")
 
 
 async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
