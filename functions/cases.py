@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -51,9 +51,9 @@ async def cases_list(req: func.HttpRequest) -> func.HttpResponse:
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):
         return refused
     try:
+        asked = read_query(req.params, _QUERY)
+        limit, after = asked.get("limit", _PAGE), asked.get("after")
         wanted = _wanted(req.params, connected)
-        limit = read_query(req.params, {"limit": whole(1, _PAGE_MAX)}).get("limit", _PAGE)
-        after = read_query(req.params, {"after": _cursor}).get("after")
         cases = await connected.cases.find(wanted)
     except Malformed as error:
         return malformed(error)
@@ -208,10 +208,8 @@ async def _chosen(body: Mapping[str, Any], connected: Hub) -> list[str]:
 
 
 def _wanted(params: Mapping[str, str], connected: Hub) -> Wanted:
-    state = params.get("state", "open")
-    if state not in (*_STATES, "all"):
-        raise Malformed([Fault("state", f"is not one of {', '.join(_STATES)}, all")])
-    ages = read_query(params, {"olderThan": duration, "newerThan": duration})
+    read = read_query(params, _FILTERS)
+    state = read.get("state", "open")
     now = connected.clock()
     return Wanted(
         state="" if state == "all" else state,
@@ -219,9 +217,15 @@ def _wanted(params: Mapping[str, str], connected: Hub) -> Wanted:
         code=params.get("code", ""),
         legal_entity=params.get("legalEntity", ""),
         key=params.get("key", ""),
-        opened_before=now - ages["olderThan"] if "olderThan" in ages else None,
-        opened_after=now - ages["newerThan"] if "newerThan" in ages else None,
+        opened_before=now - read["olderThan"] if "olderThan" in read else None,
+        opened_after=now - read["newerThan"] if "newerThan" in read else None,
     )
+
+
+def _state(text: str) -> str:
+    if text not in (*_STATES, "all"):
+        raise ValueError(f"is not one of {', '.join(_STATES)}, all")
+    return text
 
 
 def _cursor(text: str) -> tuple[datetime, str]:
@@ -229,6 +233,14 @@ def _cursor(text: str) -> tuple[datetime, str]:
     if not comma:
         raise ValueError("is not the cursor of a page")
     return moment(at.replace(" ", "+")), case_id
+
+
+_FILTERS: Mapping[str, Callable[[str], Any]] = {"state": _state, "olderThan": duration, "newerThan": duration}
+_QUERY: Mapping[str, Callable[[str], Any]] = {
+    **_FILTERS,
+    "limit": whole(1, _PAGE_MAX),
+    "after": _cursor,
+}
 
 
 async def _message_of(case: Case, connected: Hub) -> dict[str, Any]:

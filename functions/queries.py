@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from shared.domain.moments import moment_of
 from shared.errors import Fault, Malformed
 
 _DURATION = re.compile(r"^([0-9]{1,6})(s|m|h|d)$")
+_DURATION_MAX = timedelta(days=36_500)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -34,7 +36,10 @@ def duration(text: str) -> timedelta:
     match = _DURATION.match(text)
     if match is None:
         raise ValueError("is not a duration such as 90s, 15m, 2h or 3d")
-    return timedelta(**{_UNITS[match.group(2)]: int(match.group(1))})
+    length = timedelta(**{_UNITS[match.group(2)]: int(match.group(1))})
+    if length > _DURATION_MAX:
+        raise ValueError("is longer than a hundred years")
+    return length
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -50,10 +55,4 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 def moment(text: str) -> datetime:
     """An ISO 8601 moment with its zone, as aware UTC; raises ValueError."""
-    try:
-        read = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError("is not an ISO 8601 time") from error
-    if read.tzinfo is None:
-        raise ValueError("has no time zone")
-    return read.astimezone(UTC)
+    return moment_of(text)
