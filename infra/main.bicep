@@ -136,9 +136,9 @@ var suffix = uniqueString(resourceGroup().id, workload, environmentName)
 var baseName = '${workload}-${environmentName}'
 var compactName = take('${workload}${environmentName}${suffix}', 20)
 // SAP's figure bounds the instances: each of them gets a share of the calls that keeps its eight sessions busy. There
-// are never fewer instances than are always ready: checkout and five message flows.
+// are never fewer instances than are always ready: checkout and six message flows.
 var busyCallsPerInstance = 8
-var alwaysReadyGroups = 6
+var alwaysReadyGroups = 7
 var maximumInstanceCount = min(1000, max(sapConcurrentCalls / busyCallsPerInstance, alwaysReadyGroups * alwaysReadyInstances))
 var sapCallsPerInstance = max(1, sapConcurrentCalls / maximumInstanceCount)
 

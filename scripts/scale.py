@@ -77,7 +77,7 @@ class Limits:
     lane_seconds: float = 0.25
     lane_evenness: float = 0.7  # hashing spreads keys, not perfectly
     sessions_per_instance: int = 8
-    flows: int = 5
+    flows: int = 6
     checks_per_instance: float = 25  # 8 calls to SAP at once, 5 a check, some in parallel, 80 ms each
     sap_seconds: float = 0.15
     standard_operations: float = 1000  # a second and namespace, then throttled

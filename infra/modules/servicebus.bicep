@@ -39,6 +39,10 @@ var changeFlows = [
     name: 'account_sync'
     sql: '(retryFor IS NULL OR retryFor = \'account_sync\') AND (entity IS NULL OR entity <> \'stock\')'
   }
+  {
+    name: 'credit_approval_sync'
+    sql: '(retryFor IS NULL OR retryFor = \'credit_approval_sync\') AND (entity IS NULL OR entity = \'concord_creditapproval\')'
+  }
 ]
 
 resource namespace 'Microsoft.ServiceBus/namespaces@2024-01-01' = {

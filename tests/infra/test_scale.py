@@ -45,6 +45,7 @@ def test_the_messages_of_an_order_are_those_that_the_bus_delivers() -> None:
     kinds = ("order.confirmed", "order.posted", "order.shipped")
     delivered = sum(1 for kind in kinds for rule in excluded if rule is None or rule[1] != kind)
     assert (len(kinds), delivered) == (scale.ORDER.published, scale.ORDER.delivered)
+    assert sum(len(topic["Subscriptions"]) for topic in namespace["Topics"]) == scale.LIMITS.flows
 
 
 @pytest.mark.parametrize("orders", scale.SIZES.values())

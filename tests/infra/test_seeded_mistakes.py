@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,3 +173,28 @@ def test_a_seeded_mistake_is_found(mistake: Mistake, copy: Path) -> None:
     path.write_text(text.replace(mistake.old, mistake.new, 1), encoding="utf-8")
     findings, _ = check(copy)
     assert any(mistake.says in str(finding) for finding in findings), "\n".join(map(str, findings)) or "nothing found"
+
+
+def _run(root: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "infra.checks", str(root)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_that_make_check_runs_fails_on_a_finding_and_names_it(copy: Path) -> None:
+    path = copy / "infra/modules/servicebus.bicep"
+    path.write_text(path.read_text().replace("disableLocalAuth: true", "disableLocalAuth: false"))
+    done = _run(copy)
+    assert done.returncode == 1
+    assert "infra: servicebus.bicep:" in done.stdout
+    assert "properties.disableLocalAuth is False, right is True" in done.stdout
+
+
+def test_the_command_says_plainly_that_the_compiler_was_not_run() -> None:
+    done = _run(ROOT)
+    assert done.returncode == 0, done.stdout
+    assert "the Bicep compiler was not run" in done.stdout
+
+
+def test_each_mistake_is_another_one() -> None:
+    assert len({mistake.name for mistake in MISTAKES}) == len(MISTAKES) >= 10
+    assert len({(mistake.file, mistake.old, mistake.new) for mistake in MISTAKES}) == len(MISTAKES)
