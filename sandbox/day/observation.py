@@ -19,7 +19,7 @@ async def facts_of(day: Day, replayed: Replayed, systems: Systems) -> Facts:
     sap, commerce, dataverse = await asyncio.gather(
         *(systems.read(name, "/__sim/state") for name in ("sap", "commerce", "dataverse"))
     )
-    cases = await systems.read("functions", "/api/cases?state=open")
+    cases = await systems.read("functions", "/api/cases?state=open&limit=5000")
     return Facts(
         documents=tuple(_document(row) for row in _rows(sap["documents"])),
         crm=_history(dataverse["tables"]),
@@ -89,7 +89,7 @@ async def inventory_of(day: Day, counters: Mapping[str, int], systems: Systems) 
 
 async def parking_of(systems: Systems) -> Parking:
     """Open cases, and keys that wait for another try; right once the sweep has forgotten those that are free."""
-    cases = await systems.read("functions", "/api/cases?state=open")
+    cases = await systems.read("functions", "/api/cases?state=open&limit=5000")
     health = await systems.read("functions", "/api/health")
     parked = [row for row in _rows(cases["cases"]) if row["parked"]]
     waiting = int(str(health["parkedKeys"])) - len({(row["flow"], row["legalEntity"], row["key"]) for row in parked})
