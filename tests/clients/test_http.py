@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -185,6 +186,28 @@ async def test_waiting_for_a_free_slot_counts_against_the_deadline_and_sends_not
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
     assert len(server.seen) == 1
+
+
+async def test_a_process_that_slept_past_the_deadline_sends_nothing_when_it_wakes() -> None:
+    async with system(web.Response(), auth=_Sleeper(0.1)) as (remote, server):
+        await remote.request("GET", "/", write="read")  # leaves an open connection: the next call writes at once
+        with deadline_after(0.05), pytest.raises(RemoteDown):
+            await remote.request("POST", "/", write="effect")
+    assert [one.method for one in server.seen] == ["GET"]
+
+
+class _Sleeper:
+    """Stands for a process that is not run for a while between its decision to send and the sending."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def headers(self) -> dict[str, str]:
+        time.sleep(self._seconds)
+        return {}
+
+    def refused(self) -> bool:
+        return False
 
 
 async def test_an_inner_deadline_never_outlives_the_one_around_it() -> None:
