@@ -24,6 +24,7 @@ from typing import Any, Final, Self
 
 from sandbox.host.people import sign_in
 from sandbox.kit import exact_json
+from sandbox.kit.certificates import write_certificate
 from sandbox.kit.entities import legal_entities
 from sandbox.kit.tokens import sign
 from sandbox.processes import Child, Command, StartFailed, bound_socket, free_port, start
@@ -32,6 +33,7 @@ from sandbox.sap.configuration import CLIENT
 ROOT: Final = Path(__file__).resolve().parent.parent
 SIMULATORS: Final = {"sap": 7081, "dataverse": 7082, "commerce": 7083}
 LANES_PER_WORKER: Final = 8  # host.json: a worker serves as many sessions of each function at once
+_DATAVERSE_TLS_PORT: Final = 7084
 _FUNCTIONS_PORT: Final = 7071
 _BROKER_PORT: Final = 5679
 _BROKER_CONTROL_PORT: Final = 5680
@@ -77,6 +79,7 @@ class Ports:
     blobs: int
     broker_control: int
     simulators: Mapping[str, int]
+    dataverse_tls: int = 0
 
 
 class Stack:
@@ -103,6 +106,7 @@ class Stack:
         self._names = tuple(simulators)
         self._more_settings = dict(settings or {})
         self._data = Path()
+        self._trusted = self._served = Path()
         self._sockets: list[socket.socket] = []
         self._children: dict[str, list[Child]] = {}
         self._watchers: list[asyncio.Task[None]] = []
@@ -186,12 +190,21 @@ class Stack:
             "processes": {role: [child.pid for child in children] for role, children in self._children.items()},
         }
 
-    def _way_in(self, name: str) -> dict[str, str]:
-        """What another client of a simulator signs in with; tokens live as long as a working day."""
+    def _way_in(self, name: str) -> dict[str, Any]:
+        """What another client of a simulator signs in with; tokens live as long as a working day.
+
+        Dataverse also speaks https, with a certificate of its own, because its own client speaks nothing else.
+        """
         if name == "sap":
             return {"client": CLIENT, "user": _SAP_USER, "password": self.secrets.sap_password}
-        token = sign(self.secrets.token, self.simulator_url(name), "outsider", lifetime_seconds=_TOKEN_SECONDS)
-        return {"token": token}
+        way_in: dict[str, Any] = {"token": self._token(self.simulator_url(name))}
+        if name == "dataverse":
+            url = f"https://127.0.0.1:{self._ports.dataverse_tls}"
+            way_in["https"] = {"url": url, "token": self._token(url), "certificate": str(self._trusted)}
+        return way_in
+
+    def _token(self, audience: str) -> str:
+        return sign(self.secrets.token, audience, "outsider", lifetime_seconds=_TOKEN_SECONDS)
 
     async def failure(self) -> None:
         """Wait until the stack cannot go on. Raises StackFailed then."""
@@ -215,7 +228,9 @@ class Stack:
             free_port(_BLOBS_PORT),
             free_port(_BROKER_CONTROL_PORT),
             {name: free_port(SIMULATORS[name]) for name in self._names},
+            free_port(_DATAVERSE_TLS_PORT),
         )
+        self._trusted, self._served = write_certificate(self._data)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._start_one(self._azurite()))
@@ -333,6 +348,7 @@ class Stack:
             "--token-secret",
             self.secrets.token,
             *self._neighbours_of(name),
+            *self._tls_of(name),
             environment={"SAP_SANDBOX_PASSWORD": self.secrets.sap_password},
         )
 
@@ -340,6 +356,10 @@ class Stack:
         """SAP creates the customers it is told of in the other systems too."""
         others = [other for other in ("commerce", "dataverse") if name == "sap" and other in self._names]
         return [part for other in others for part in (f"--{other}-url", self.simulator_url(other))]
+
+    def _tls_of(self, name: str) -> list[str]:
+        tls = ["--tls-certificate", str(self._served), "--tls-port", str(self._ports.dataverse_tls)]
+        return tls if name == "dataverse" else []
 
     def _worker(self, number: int) -> Command:
         listen = self._sockets[number].fileno()

@@ -138,14 +138,22 @@ def build_app(simulator: Simulator) -> web.Application:
 
 
 @asynccontextmanager
-async def running(simulator: Simulator, port: int = 0, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """Serve on 127.0.0.1 (port 0 = any free one), over TLS when told how, and give the url; stops at the end."""
+async def running(
+    simulator: Simulator, port: int = 0, *, tls: ssl.SSLContext | None = None, tls_port: int | None = None
+) -> AsyncIterator[str]:
+    """Serve on 127.0.0.1 (port 0 = any free one), and give the url; stops at the end.
+
+    Told how, over TLS: at `port`, or at `tls_port` beside it where there is one.
+    """
     runner = web.AppRunner(build_app(simulator), access_log=None, keepalive_timeout=600, shutdown_timeout=5)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port, backlog=1024, ssl_context=tls)
+        beside = tls is not None and tls_port is not None
+        site = web.TCPSite(runner, "127.0.0.1", port, backlog=1024, ssl_context=None if beside else tls)
         await site.start()
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+        if beside:
+            await web.TCPSite(runner, "127.0.0.1", tls_port, backlog=1024, ssl_context=tls).start()
+        yield f"{'https' if tls and not beside else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
@@ -158,15 +166,16 @@ def serve(simulator_class: type[Simulator], argv: Sequence[str] | None = None) -
     parser.add_argument("--functions-key", default="")
     parser.add_argument("--token-secret", default="")
     parser.add_argument("--tls-certificate", help="PEM file with certificate and key: serve https")
+    parser.add_argument("--tls-port", type=int, help="serve https at this port, and http at the other")
     simulator_class.options(parser)
     given = vars(parser.parse_args(argv))
-    port, certificate = int(given.pop("port")), given.pop("tls_certificate")
+    port, certificate, tls_port = int(given.pop("port")), given.pop("tls_certificate"), given.pop("tls_port")
     common = {name: given.pop(name) for name in ("functions_url", "functions_key", "token_secret")}
-    asyncio.run(_serve(simulator_class(Settings(**common, options=given)), port, certificate))
+    asyncio.run(_serve(simulator_class(Settings(**common, options=given)), port, certificate, tls_port))
     return 0
 
 
-async def _serve(simulator: Simulator, port: int, certificate: str | None) -> None:
+async def _serve(simulator: Simulator, port: int, certificate: str | None, tls_port: int | None) -> None:
     tls = None
     if certificate is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -175,7 +184,7 @@ async def _serve(simulator: Simulator, port: int, certificate: str | None) -> No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(simulator, port, tls=tls) as url:
+    async with running(simulator, port, tls=tls, tls_port=tls_port) as url:
         print(f"ready {url}", flush=True)
         await stop.wait()
 
