@@ -10,6 +10,7 @@ from functions.answers import BodyRefused, answer, body_refused, malformed, prob
 from functions.people import Person, require
 from functions.traced import traced
 from shared import telemetry
+from shared.approving import Answer, Approver, decide_approval
 from shared.authority.credit import CreditPolicy
 from shared.domain.credit_request import UnknownEntity, read_check
 from shared.errors import Conflict, Fault, Malformed, Permanent, Transient
@@ -86,17 +87,10 @@ async def credit_approval(req: func.HttpRequest) -> func.HttpResponse:
     return _unknown() if found is None else answer(_told(found))
 
 
-async def _decide(decision_id: str, approved: bool, comment: str, person: Person, connected: Hub) -> flow.Answer | None:
+async def _decide(decision_id: str, approved: bool, comment: str, person: Person, connected: Hub) -> Answer | None:
+    approver = Approver((person.name, person.id), person.roles, "api")
     try:
-        return await flow.decide_approval(
-            decision_id,
-            approved=approved,
-            comment=comment,
-            person=person.name,
-            roles=person.roles,
-            via="api",
-            hub=connected,
-        )
+        return await decide_approval(decision_id, approved=approved, comment=comment, approver=approver, hub=connected)
     except Malformed:
         return None
 
@@ -148,7 +142,7 @@ def _unknown() -> func.HttpResponse:
     return problem(404, "no such decision", code="unknown-decision")
 
 
-def _told(decided: flow.Answer) -> dict[str, Any]:
+def _told(decided: Answer) -> dict[str, Any]:
     record, hold = decided.record, decided.hold
     credit, approval = record.credit, record.approval
     return {

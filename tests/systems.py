@@ -40,19 +40,29 @@ SAP_PASSWORD = "not-a-secret"
 System = Literal["sap", "dataverse", "commerce"]
 
 
+@dataclass
+class ToldBus(RememberingBus):
+    """A bus that says so when it took something."""
+
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def publish(self, topic: str, change: Change) -> None:
+        await super().publish(topic, change)
+        self.news.set()
+
+
 @dataclass(slots=True)
 class Systems:
     """Everything a flow touches. `sap`, `dataverse` and `commerce` are the simulators, `urls` where they serve."""
 
     hub: Hub
-    bus: RememberingBus
+    bus: ToldBus
     clock: SetClock
     sap: SapSimulator
     dataverse: Dataverse
     commerce: CommerceSimulator
     urls: dict[System, str]
     session: aiohttp.ClientSession
-    news: asyncio.Event
     refused: list[str] = field(default_factory=list)
 
     async def control(self, system: System, method: str, path: str, body: object = None) -> Any:
@@ -67,11 +77,11 @@ class Systems:
         """The first change on the bus that fits, now or once it comes."""
         async with asyncio.timeout(20):
             while True:
-                self.news.clear()
+                self.bus.news.clear()
                 for sent in self.bus.sent:
                     if which(sent.change):
                         return sent.change
-                await self.news.wait()
+                await self.bus.news.wait()
 
     async def settle(self, flow: str, story: Story, change: Change) -> str:
         """Bring a change to its story as the delivery engine does; the ruling that lineage keeps."""
@@ -85,7 +95,7 @@ class Systems:
 async def systems(patch: pytest.MonkeyPatch, **over: Any) -> AsyncIterator[Systems]:
     """Start the simulators and connect a hub; `over` replaces settings of the app."""
     async with AsyncExitStack() as stack:
-        bus, clock, news = RememberingBus(), SetClock(datetime.now(UTC)), asyncio.Event()
+        bus, clock = ToldBus(), SetClock(datetime.now(UTC))
         reached: list[Systems] = []
 
         async def take(request: web.Request) -> web.Response:
@@ -95,8 +105,6 @@ async def systems(patch: pytest.MonkeyPatch, **over: Any) -> AsyncIterator[Syste
             except Exception as fault:
                 reached[0].refused.append(f"{source}: {fault}")
                 raise
-            finally:
-                news.set()
             return web.Response(status=202)
 
         async def token(request: web.Request) -> web.Response:
@@ -155,5 +163,5 @@ async def systems(patch: pytest.MonkeyPatch, **over: Any) -> AsyncIterator[Syste
         )
         stack.push_async_callback(hub.closing.aclose)
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        reached.append(Systems(hub, bus, clock, sap, dataverse, commerce, urls, session, news))
+        reached.append(Systems(hub, bus, clock, sap, dataverse, commerce, urls, session))
         yield reached[0]

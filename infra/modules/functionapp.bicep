@@ -117,6 +117,10 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
             name: 'function:account_sync'
             instanceCount: alwaysReadyInstances
           }
+          {
+            name: 'function:credit_approval_sync'
+            instanceCount: alwaysReadyInstances
+          }
         ]
         triggers: {
           http: {

@@ -35,6 +35,7 @@ Exact = Annotated[Decimal, BeforeValidator(_exact)]
 Amount = Annotated[Exact, Field(ge=0)]
 Percent = Annotated[Exact, Field(ge=0, le=100)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+_OBJECT_ID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 Role = Literal["Approver", "SeniorApprover", "Controller"]
 
 
@@ -225,6 +226,9 @@ class CreditPolicy(_Strict):
     defaults: Rules
     risk_classes: dict[str, dict[str, Any]] = Field(default_factory=dict)
     legal_entities: dict[str, Entity] = Field(min_length=1)
+    crm_approvers: dict[Annotated[str, Field(pattern=_OBJECT_ID)], tuple[Role, ...]] = Field(
+        default_factory=dict, description="who may approve in CRM: the person's directory object id → roles"
+    )
     _in_force: dict[tuple[str, str], Rules] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOWNHILL = (
     ("functions", "function_app"),
     ("shared.flows",),
-    ("shared.delivery", "shared.posting"),
+    ("shared.delivery", "shared.posting", "shared.approving"),
     ("shared.reports", "shared.review"),
     ("shared.wiring",),
     ("shared.clients", "shared.stores"),

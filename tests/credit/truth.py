@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Any
 
 from shared.authority.credit import CreditPolicy, Entity
-from shared.authority.policy import load_policy
 from shared.clients.sap_credit import Standing, UnknownAccount
 from shared.domain.changes import Change
 from shared.domain.credit import (
@@ -33,7 +32,7 @@ from shared.domain.money import Money
 from shared.stores.credit_book import CheckDesk, CreditBook
 from shared.stores.table import Table
 from shared.telemetry import Counters
-from tests.hub import SetClock
+from tests.hub import SetClock, shipped_policy
 from tests.memory_table import MemoryTable
 
 ACCOUNT = "4711"
@@ -161,10 +160,6 @@ class Checkout:
         return {one.hold.decision.request_id: one.hold.state for one in await self.book.live_holds(f"1000|{ACCOUNT}")}
 
 
-def shipped_policy() -> CreditPolicy:
-    return load_policy().credit
-
-
 def checkout(
     *,
     tables: tuple[Table, Table] | None = None,
@@ -177,7 +172,7 @@ def checkout(
     clock = SetClock()
     stands = Truth(clock, **truth)
     credit, requests = tables or (MemoryTable(), MemoryTable())
-    policy = policy or shipped_policy()
+    policy = policy or shipped_policy().credit
     books = [
         CreditBook(wrap(credit), wrap(requests), policy, clock=clock, counters=Counters(), digest="p")
         for _ in range(workers)

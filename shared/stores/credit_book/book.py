@@ -224,6 +224,11 @@ class CreditBook:
         """Every unconfirmed hold of all accounts: for the sweep only."""
         return [rows.read_held(row) for row in await self.table.scan(where="live=placed")]
 
+    async def waiting_records(self) -> list[Kept]:
+        """Every decision that still waits for a person, of all accounts: for the sweep only."""
+        found = await self.table.scan(where="waiting=open")
+        return [Kept(rows.read_record(row), row.etag, None, ()) for row in found]
+
     async def _held(self, decision_id: str) -> Held | None:
         partition, key = place_of(decision_id)
         live = await self.table.read(partition, rows.live_key(decision_id))
