@@ -99,7 +99,9 @@ def as_html(outcome: Outcome) -> str:
              for channel in channels},
             "orders",
         ),
-        by_time=bars(_by_time(outcome), "orders posted, by hour (UTC)" if _one_day(outcome) else "orders posted, by day"),
+        by_time=bars(
+            _by_time(outcome), "orders posted, by hour (UTC)" if _one_day(outcome) else "orders posted, by day"
+        ),
         speeds=[
             bars(_spread(samples), f"{name.replace('_', ' ')}: how many took how many milliseconds")
             for name, samples in outcome.latencies.named().items()
