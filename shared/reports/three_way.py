@@ -172,7 +172,7 @@ def join(inputs: Inputs, first: date, last: date, *, findings_max: int = FINDING
     }
     with duckdb.connect(":memory:", config=config) as database:
         for view, path in (("c", inputs.commerce), ("l", inputs.ledger), ("r", inputs.crm)):
-            database.execute(f"CREATE VIEW {view} AS FROM read_parquet('{quoted(path)}', file_row_number = true)")
+            database.execute(f"CREATE VIEW {view} AS FROM read_parquet('{quoted(path)}')")
         database.execute(_JOIN, {"first": first, "last": last})
         orders, with_order = _one(database, "SELECT (SELECT count(*) FROM c), with_order FROM pass")
         database.execute(_REPEATED if with_order > orders else _NONE_REPEATED)
@@ -198,12 +198,13 @@ def quoted(path: Path) -> str:
 
 _JOIN = """
 CREATE TEMP TABLE pass AS
-SELECT count(order_row) AS with_order, list(order_row) FILTER (order_row IS NOT NULL) AS order_rows,
-       list({'order_row': order_row, 'document_row': document_row, 'crm_row': crm_row}) FILTER (is_odd) AS odd
+SELECT count(order_hash) AS with_order, list(order_hash) FILTER (order_hash IS NOT NULL) AS order_hashes,
+       list({
+           'key_hash': coalesce(order_hash, document_hash), 'number_hash': coalesce(number_hash, crm_hash)
+       }) FILTER (is_odd) AS odd
 FROM (
-    SELECT c.file_row_number::UINTEGER AS order_row, d.file_row_number::UINTEGER AS document_row,
-           r.file_row_number::UINTEGER AS crm_row,
-           (order_row IS NULL OR document_row IS NULL OR crm_row IS NULL
+    SELECT c.key_hash AS order_hash, c.number_hash, d.key_hash AS document_hash, r.number_hash AS crm_hash,
+           (order_hash IS NULL OR document_hash IS NULL OR crm_hash IS NULL
                OR d.currency <> c.currency OR d.gross <> c.total OR d.tax <> c.tax OR d.open_balance <> 0
                OR d.posting_date < $first OR d.posting_date > $last
                OR r.currency <> c.currency OR r.total <> c.total OR r.tax <> c.tax) AS is_odd
@@ -215,26 +216,20 @@ FROM (
 """Every row of every file once, by the 64-bit hashes of the keys; what is odd is looked at again by the keys."""
 
 _REPEATED = """
-CREATE TEMP TABLE again AS
-SELECT order_row FROM (SELECT unnest(order_rows) AS order_row FROM pass) GROUP BY order_row HAVING count(*) > 1
+CREATE TEMP TABLE keys AS
+SELECT key_hash FROM (SELECT unnest(order_hashes) AS key_hash FROM pass) GROUP BY key_hash HAVING count(*) > 1
 """
 """Orders that came out of the join more often than they went in: their documents or their CRM rows stand twice."""
-_NONE_REPEATED = "CREATE TEMP TABLE again (order_row UINTEGER)"
+_NONE_REPEATED = "CREATE TEMP TABLE keys (key_hash UBIGINT)"
 
 _PICKED = (
     "CREATE TEMP TABLE places AS SELECT unnest(odd, recursive := true) FROM pass",
-    """
-    CREATE TEMP TABLE orders AS FROM c
-    WHERE file_row_number IN (SELECT order_row FROM places UNION ALL FROM again)
-    """,
-    """
-    CREATE TEMP TABLE documents AS FROM l
-    WHERE NOT is_reversed
-        AND (file_row_number IN (SELECT document_row FROM places) OR key_hash IN (SELECT key_hash FROM orders))
-    """,
+    "INSERT INTO keys SELECT key_hash FROM places WHERE key_hash IS NOT NULL",
+    "CREATE TEMP TABLE orders AS FROM c WHERE key_hash IN (FROM keys)",
+    "CREATE TEMP TABLE documents AS FROM l WHERE NOT is_reversed AND key_hash IN (FROM keys)",
     """
     CREATE TEMP TABLE history AS FROM r
-    WHERE file_row_number IN (SELECT crm_row FROM places) OR number_hash IN (SELECT number_hash FROM orders)
+    WHERE number_hash IN (SELECT number_hash FROM orders UNION ALL SELECT number_hash FROM places)
     """,
 )
 """The rows of every odd or repeated order, with all that bears its key."""
