@@ -275,7 +275,6 @@ async def _hold(change: Change, outcome: Outcome, flow: str, connected: Hub, *, 
     case_id = await connected.cases.open(
         flow=flow, change=change, code=reasons[0].code, reasons=reasons, now=now, parked=True
     )
-    await connected.parked.note(change, flow, now)
     operations = park_operations(
         change, flow, state="case", due_at=now, reason=reasons[0].message, case_id=case_id, now=now
     )
@@ -283,6 +282,7 @@ async def _hold(change: Change, outcome: Outcome, flow: str, connected: Hub, *, 
     await connected.records.write(
         change.business_key, [*outcome.operations, *extra, *operations, Op("upsert", evidence)]
     )
+    await connected.parked.note(change, flow, now)
     _tell_outcome(flow, change, "hold", connected)
     telemetry.count(PARKED, flow=flow, state="case")
     telemetry.log_outcome(
@@ -300,9 +300,9 @@ async def _park(change: Change, delivery: Delivery, error: Transient, connected:
     """Not now: the key row stands before the wake-up is scheduled and the message is completed after both."""
     now = connected.clock()
     due = now + _backoff(1, error, connected)
-    await connected.parked.note(change, delivery.flow, now)
     operations = park_operations(change, delivery.flow, state="due", due_at=due, reason=str(error), case_id="", now=now)
     await connected.records.write(change.business_key, [*extra, *operations])
+    await connected.parked.note(change, delivery.flow, now)
     await _schedule(change, delivery.flow, delivery.topic, due, connected)
     connected.counters.add(f"parked.{delivery.flow}")
     telemetry.count(PARKED, flow=delivery.flow, state="due")
@@ -312,17 +312,18 @@ async def _park(change: Change, delivery: Delivery, error: Transient, connected:
 async def _park_while_paused(change: Change, flow: str, connected: Hub) -> None:
     """The flow is paused: the message waits in the table, where neither time to live nor delivery count reaches it."""
     now = connected.clock()
-    await connected.parked.note(change, flow, now)
     operations = park_operations(
         change, flow, state="paused", due_at=now, reason="the flow is paused", case_id="", now=now
     )
     await connected.records.write(change.business_key, operations)
+    await connected.parked.note(change, flow, now)
     connected.counters.add(f"paused.{flow}")
 
 
 async def _queue(delivery: Delivery, change: Change, parked: Parked, connected: Hub) -> None:
     """The key is parked: wait in order behind its head. A repeat of a waiting message waits already."""
     if parked.holds(change.message_id):
+        await connected.parked.note(change, delivery.flow, connected.clock())  # its worker may have died before
         if parked.state == "due":
             await _schedule(change, delivery.flow, delivery.topic, parked.due_at, connected)
         return

@@ -3,7 +3,9 @@
 One head row (`0|park|<flow>`) tells what the key waits for: its time, a case, or its flow, which is paused. Each
 waiting message is a row behind it (`0|wait|<flow>|<number>`), the first of them the head. All live in the key's own
 partition, so that parking, queueing and working off are transactions on what was read. An index row in another table
-lets the sweep find overdue keys; it is written first and may be stale, the head row decides.
+lets the sweep find overdue keys. It is written after the key is parked and before its message is completed: a sweep in
+between takes away no note of a parked key, and a worker that dies in between is made up for by the next delivery. It
+may be stale; the head row decides.
 """
 
 from __future__ import annotations

@@ -288,3 +288,40 @@ async def test_the_sweep_wakes_what_is_overdue_and_forgets_what_is_free() -> Non
     await deliver(wake_up(change()), story, hub)
     assert (await parked_sweep(hub))["forgotten"] == 1
     assert await hub.parked.list() == []
+
+
+@pytest.mark.parametrize("fault", [OutcomeUnknown("no answer"), Permanent("closed", code="period_closed")])
+@pytest.mark.parametrize("call", range(1, 5))
+async def test_a_sweep_at_any_moment_of_parking_leaves_the_key_in_the_index(fault: Exception, call: int) -> None:
+    hub, swept = hub_in_memory(), False
+    counted = 0
+
+    async def sweep_before(act: Callable[..., Awaitable[Any]], *given: Any) -> Any:
+        nonlocal counted, swept
+        counted += 1
+        if counted == call and not swept:
+            swept = True
+            await parked_sweep(hub)
+        return await act(*given)
+
+    note, write = hub.parked.note, hub.records.write
+    object.__setattr__(hub.parked, "note", lambda *given: sweep_before(note, *given))
+    object.__setattr__(hub.records, "write", lambda *given: sweep_before(write, *given))
+    await deliver(delivery(change()), Script(fault), hub)
+    assert len(await hub.parked.list()) == 1
+
+
+async def test_a_worker_that_dies_between_parking_and_noting_it_leaves_that_to_the_next_delivery() -> None:
+    hub = hub_in_memory()
+    note = hub.parked.note
+
+    async def die(*_: Any) -> None:
+        raise _Killed
+
+    object.__setattr__(hub.parked, "note", die)
+    with pytest.raises(_Killed):
+        await deliver(delivery(change()), Script(Permanent("closed", code="period_closed")), hub)
+    object.__setattr__(hub.parked, "note", note)
+    await deliver(delivery(change(), deliveries=2), Script(), hub)
+    assert len(await hub.parked.list()) == 1
+    assert parked_in(await hub.records.read(change().business_key), FLOW) is not None
