@@ -104,6 +104,10 @@ param alertEmails array
 @description('Where the runbooks can be read; alerts link to files below it.')
 param runbooksUrl string
 
+@description('Messages of a topic that wait at once before somebody is woken: some minutes of the peak.')
+@minValue(10)
+param backlogMessages int = 1000
+
 @description('Monthly budget in the billing currency.')
 @minValue(1)
 param monthlyBudget int
@@ -292,6 +296,7 @@ module alerts 'modules/alerts.bicep' = {
     serviceBusId: serviceBus.outputs.id
     stateStorageId: stateStorage.outputs.id
     emails: alertEmails
+    backlogMessages: backlogMessages
     runbooksUrl: runbooksUrl
   }
 }

@@ -11,7 +11,7 @@ from infra.checks.findings import Finding
 
 ALERTS = (
     "dead-letters", "oldest-message", "failures", "credit-check-p95", "open-cases", "parked-keys", "throttling",
-    "bus-throttling", "table-throttling",
+    "bus-backlog", "bus-throttling", "table-throttling",
 )  # fmt: skip
 _LOGGED = (
     "Microsoft.ServiceBus/namespaces", "Microsoft.KeyVault/vaults", "Microsoft.Web/sites",

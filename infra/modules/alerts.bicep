@@ -6,6 +6,8 @@ param workspaceId string
 param serviceBusId string
 param stateStorageId string
 param emails array
+@description('Messages of a topic that wait at once before somebody is woken.')
+param backlogMessages int
 @description('Where the runbooks can be read, without a slash at its end.')
 param runbooksUrl string
 
@@ -81,6 +83,22 @@ var metricAlerts = [
       '*'
     ]
     runbook: 'dead-letters.md'
+  }
+  {
+    // an app that is down tells nothing about itself: the bus does
+    name: 'bus-backlog'
+    title: 'Messages pile up: nothing takes them, or too slowly'
+    severity: 1
+    target: serviceBusId
+    metricNamespace: 'Microsoft.ServiceBus/namespaces'
+    metric: 'ActiveMessages'
+    aggregation: 'Minimum'
+    threshold: backlogMessages
+    dimension: 'EntityName'
+    values: [
+      '*'
+    ]
+    runbook: 'sap-down.md'
   }
   {
     name: 'bus-throttling'
