@@ -166,7 +166,7 @@ class CreditMachine(RuleBasedStateMachine):
 
     @rule(sale=sales)
     def call_off(self, sale: Sale) -> None:
-        """The order is cancelled: what is not posted is free; a change under way keeps its own hold until it expires."""
+        """The order is cancelled: what is not posted is free; a change under way keeps its hold until it expires."""
         if not sale.confirmed:
             return
         self.tell(sale)
