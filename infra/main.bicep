@@ -301,6 +301,19 @@ module alerts 'modules/alerts.bicep' = {
   }
 }
 
+module availability 'modules/availability.bicep' = {
+  name: 'availability'
+  params: {
+    name: baseName
+    location: location
+    tags: tags
+    insightsId: monitoring.outputs.insightsId
+    host: app.outputs.host
+    actionGroupId: alerts.outputs.actionGroupId
+    runbooksUrl: runbooksUrl
+  }
+}
+
 module workbook 'modules/workbook.bicep' = {
   name: 'workbook'
   params: {

@@ -64,6 +64,12 @@ def _value(value: Any, expected: Any, path: str) -> Iterator[str]:
     elif "like" in expected:
         if not isinstance(value, str) or not re.search(expected["like"], value):
             yield f"{path} is {value!r}, it must match {expected['like']}"
+    elif (decides := next((key for key in expected if key.startswith("by ")), None)) is not None:
+        chosen = value.get(decides.removeprefix("by ")) if isinstance(value, dict) else None
+        if chosen not in expected[decides]:
+            yield f"{path}.{decides.removeprefix('by ')} is {chosen!r}, none of {', '.join(expected[decides])}"
+        else:
+            yield from _object(value, expected[decides][chosen], path)
     elif "each of" in expected:
         if not isinstance(value, list):
             yield f"{path} is {value!r}, not an array"

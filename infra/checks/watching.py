@@ -11,7 +11,7 @@ from infra.checks.findings import Finding
 
 ALERTS = (
     "dead-letters", "oldest-message", "failures", "credit-check-p95", "open-cases", "parked-keys", "throttling",
-    "bus-backlog", "bus-throttling", "table-throttling",
+    "bus-backlog", "app-down", "bus-throttling", "table-throttling",
 )  # fmt: skip
 _LOGGED = (
     "Microsoft.ServiceBus/namespaces", "Microsoft.KeyVault/vaults", "Microsoft.Web/sites",
@@ -85,7 +85,7 @@ def check_alerts(deployment: Deployment, runbooks: Path) -> Iterator[Finding]:
             yield Finding(rule.where, f"the runbook {link[1]} does not exist")
         elif f"`{name}`" not in (runbooks / link[1]).read_text(encoding="utf-8"):
             yield Finding(rule.where, f"the runbook {link[1]} does not know the alert {name}")
-        for condition in rule.body["properties"]["criteria"]["allOf"]:
+        for condition in rule.body["properties"]["criteria"].get("allOf", []):
             if "query" in condition and not str(condition["query"]).strip():
                 yield Finding(rule.where, "its query is empty")
     for name in sorted(missing):

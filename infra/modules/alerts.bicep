@@ -234,3 +234,5 @@ resource metricRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [for alert i
     ]
   }
 }]
+
+output actionGroupId string = operations.id

@@ -142,9 +142,12 @@ def _table_faults(arm: dict[str, Any], known: dict[str, Any], ours: dict[str, An
             kind, expected = kind["a"], expected["each of"]
         if isinstance(kind, int) and isinstance(expected, dict) and not {"like", "each of"} & expected.keys():
             inner = arm["types"][kind]
-            if "d" in inner:  # our table names the one variant that we use
-                (chosen,) = expected[f"{inner['d']}!"]
-                inner = _object_of(arm, kind, {inner["d"]: chosen})
+            if "d" in inner:  # our table names the variants that we use
+                for chosen, variant in expected[f"by {inner['d']}"].items():
+                    yield from _table_faults(
+                        arm, _object_of(arm, kind, {inner["d"]: chosen}), variant, f"{path}.{name}"
+                    )
+                continue
             yield from _table_faults(arm, inner, expected, f"{path}.{name}")
     for name, (_, *flags) in known.get("o", {}).items():
         required = flags and flags[0] & _REQUIRED and not flags[0] & _READ_ONLY
