@@ -23,7 +23,10 @@ _TIMEOUT_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """`breaks` says in plain words which rule is gone; `proof` is the pytest selection that has to fail."""
+    """`breaks` says in plain words which rule is gone; `proof` is the pytest selection that has to fail.
+
+    `also` are further texts of the same file and what stands in their place, where one change takes several edits.
+    """
 
     name: str
     breaks: str
@@ -31,6 +34,7 @@ class Mutation:
     old: str
     new: str
     proof: str
+    also: tuple[tuple[str, str], ...] = ()
 
 
 def is_caught(mutation: Mutation, folder: Path) -> bool:
@@ -66,10 +70,12 @@ def is_caught(mutation: Mutation, folder: Path) -> bool:
 
 
 def mutated(mutation: Mutation, source: str) -> str:
-    """The source with the mutation in it. Raises AssertionError unless its text stands there exactly once."""
-    found = source.count(mutation.old)
-    assert found == 1, f"{mutation.name}: its text stands {found} times in {mutation.file}"
-    return source.replace(mutation.old, mutation.new)
+    """The source with the mutation in it. Raises AssertionError unless each text stands there exactly once."""
+    for old, new in ((mutation.old, mutation.new), *mutation.also):
+        found = source.count(old)
+        assert found == 1, f"{mutation.name}: its text stands {found} times in {mutation.file}"
+        source = source.replace(old, new)
+    return source
 
 
 def proof_of(mutation: Mutation) -> list[str]:

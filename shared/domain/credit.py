@@ -22,6 +22,8 @@ DecisionOutcome = Literal["approved", "approval_required", "declined", "referred
 HoldState = Literal["placed", "firm", "posted", "consumed", "released"]
 CANCELLED = "cancelled"
 """Why a hold was released: its order was called off as a whole."""
+NOTHING_OWED = "nothing of the order is on account any more"
+"""Why a hold was released: its order became smaller, down to what is paid otherwise."""
 LIVE: frozenset[HoldState] = frozenset({"placed", "firm", "posted"})
 
 
@@ -331,7 +333,7 @@ def covers(known: DecisionWithHold, order: OnAccountOrder) -> tuple[Reason, ...]
         wrong.append(
             Reason("other_currency", f"the decision is in {decision.amount.currency}, the order in {order.currency}")
         )
-    elif owed > (left := hold.amount - hold.posted_amount if hold else decision.amount):
+    elif owed > (left := _left_of(decision, hold, order.number)):
         wrong.append(Reason("amount_not_covered", f"{owed} is on account, {left} is held", "check the changed order"))
     if hold is None:
         if owed and not wrong:
@@ -343,6 +345,17 @@ def covers(known: DecisionWithHold, order: OnAccountOrder) -> tuple[Reason, ...]
         )
     if hold.state == "released" and hold.closed_because == CANCELLED and hold.order == order.number:
         return (Reason("order_cancelled", f"order {order.number} was cancelled before it was posted"),)
-    if hold.state == "released":
+    if hold.state == "released" and not (hold.closed_because == NOTHING_OWED and hold.order == order.number):
         wrong.append(Reason("hold_released", f"the hold was released: {hold.closed_because}", "check again"))
     return tuple(wrong)
+
+
+def _left_of(decision: Decision, hold: Hold | None, order: str) -> Money:
+    """What may still be posted under a decision.
+
+    Cancelled lines shrink the hold of their order at once, even before the order is posted, which happens in full
+    first: the order counts on what was approved for it, and its cancellations are credited right after.
+    """
+    if hold is None:
+        return decision.amount
+    return (decision.amount if hold.order == order else hold.amount) - hold.posted_amount

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from shared.domain.credit import CANCELLED, LIVE, Hold, Posting
+from shared.domain.credit import CANCELLED, LIVE, NOTHING_OWED, Hold, Posting
 from shared.domain.money import Money
 from shared.domain.rulings import Reason
 
@@ -25,7 +25,6 @@ Step = Hold | Reason | None
 EXPIRED = "expired"
 REPLACED = "replaced"
 GIVEN_UP = "given up by the caller"
-NOTHING_OWED = "nothing of the order is on account any more"
 
 
 def firm(hold: Hold, order: str, now: datetime) -> Step:

@@ -46,6 +46,22 @@ async def test_64_at_once_on_a_limit_that_fits_10_grant_exactly_10(table_factory
     assert max(credit.exposure + credit.held + gbp(100) for credit in seen) <= gbp(1000)
 
 
+async def test_the_book_is_read_before_sap_is_asked() -> None:
+    """The other way round, an order could leave the book after SAP was read and before the book was."""
+    shop = checkout(workers=1)
+    table = Faulty(shop.credit)
+    shop.book.table = table
+    seen: list[str] = []
+
+    async def asked(name: str) -> None:
+        if name == "standing":
+            seen.extend(table.calls)
+
+    shop.truth.before = asked
+    await shop.check(request("r-1"))
+    assert seen == ["query"]
+
+
 async def test_the_same_request_has_one_decision_however_often_and_wherever_it_is_asked() -> None:
     shop = checkout(wrap=lambda table: Faulty(table, 7), workers=3)
     answers = await asyncio.gather(*(shop.check(request("r-1"), desk=n % 3) for n in range(12)))

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from shared.domain.credit import CANCELLED, Decision, Hold, HoldState, Posting
+from shared.domain.credit import CANCELLED, NOTHING_OWED, Decision, Hold, HoldState, Posting
 from shared.domain.credit_transitions import (
     EXPIRED,
     GIVEN_UP,
-    NOTHING_OWED,
     REPLACED,
     cancel,
     confirm,

@@ -38,7 +38,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.call_at(when - EPOCH, call)
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[valid-type,misc]
+class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._loop = loop

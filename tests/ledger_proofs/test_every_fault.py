@@ -1,0 +1,76 @@
+"""Every place the posting flow crosses × everything that can go wrong there: one document for each key, nothing lost.
+
+The places are found by crossing them: each table call, each call of SAP, each message sent, each settlement; with the
+places that only recovery leads over, for postings that landed without an answer, that landed late, that never landed.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ledger_proofs.histories import (
+    BEGINNINGS,
+    FAULTS,
+    POSTING,
+    SALE,
+    a_sale,
+    can_strike,
+    places_of,
+    play,
+    replay_command,
+    strike,
+)
+
+COMMITTING = "records insert lineage+replace claim"
+TELLING = [("clean", f"order.confirmed: {POSTING} #1", fault) for fault in FAULTS] + [
+    ("clean", f"order.confirmed: {COMMITTING} #1", "crash_before"),
+    ("clean", f"order.confirmed: {COMMITTING} #1", "crash_after"),
+    ("clean", f"order.confirmed: {COMMITTING} #1", "timeout_late"),
+    ("clean", "order.confirmed: records insert claim #1", "timeout_late"),
+    ("clean", "order.confirmed: records insert claim #1", "two_workers"),
+    ("clean", "order.confirmed: bus order.posted #1", "timeout_lost"),
+    ("clean", "order.confirmed: bus order.posted #1", "timeout_applied"),
+    ("clean", "order.confirmed: settle #1", "crash_before"),
+    ("clean", "order.confirmed: settle #1", "lock_lost"),
+    ("clean", f"order.returned: {POSTING} #1", "timeout_lost"),
+    ("clean", f"order.returned: {POSTING} #1", "lock_lost_long"),
+    ("clean", "order.cancelled: records insert claim+insert line #1", "crash_after"),
+    ("posted without an answer", "order.confirmed: parked upsert row #1", "crash_before"),
+    ("posted without an answer", "order.confirmed: bus wake-up order_to_ledger #1", "timeout_lost"),
+    ("posted after the first look", "order.confirmed: sap GET API_OPLACCTGDOCITEMCUBE_SRV #1", "stale_read"),
+    ("posted after the first look", "wake-up: sap GET API_OPLACCTGDOCITEMCUBE_SRV #1", "503"),
+    ("never posted", f"wake-up: {POSTING} #1", "timeout_late"),
+    ("never posted", f"wake-up: {POSTING} #1", "crash_after"),
+]
+"""The telling ones, for every run of the tests: all that can happen to a posting, and each step's weakest moment."""
+
+
+@pytest.mark.parametrize(("beginning", "place", "fault"), TELLING)
+def test_a_fault_leaves_one_document_for_each_key_and_loses_nothing(beginning: str, place: str, fault: str) -> None:
+    ended = strike(beginning, place, fault)
+    assert (place, fault) in ended.struck, "the place was not crossed"
+    assert not ended.wrong, f"{ended.wrong}\n{replay_command(beginning, place, fault)}"
+
+
+def test_without_a_fault_three_events_become_three_documents_in_their_order() -> None:
+    ended = play(a_sale, SALE)
+    assert not ended.wrong
+    natures = {nature for _, nature in ended.crossed}
+    assert natures == {"table-read", "table-write", "sap-effect", "bus", "settle"}
+
+
+def test_a_run_can_be_repeated_to_the_letter() -> None:
+    first, again = (strike("clean", f"order.confirmed: {POSTING} #1", "timeout_late") for _ in range(2))
+    assert (first.crossed, first.struck, first.seconds) == (again.crossed, again.struck, again.seconds)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_place_survives_it(beginning: str, fault: str) -> None:
+    places = [place for place, nature in places_of(beginning) if can_strike(fault, place, nature)]
+    assert len(places) >= 4
+    wrong = {place: ended.wrong for place in places if (ended := strike(beginning, place, fault)).wrong}
+    assert not wrong, "\n".join(
+        f"{place}: {what}\n{replay_command(beginning, place, fault)}" for place, what in wrong.items()
+    )
