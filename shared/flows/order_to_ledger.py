@@ -467,7 +467,10 @@ async def _order_of(change: Change, hub: Hub) -> Order:
         raw = await hub.commerce.read_order(change.legal_entity, change.key)
     if raw is None:
         raise Malformed([Fault("order", f"{change.key} came without its content and Commerce does not know it")])
-    return read_order(raw, change.legal_entity)
+    order = read_order(raw, change.legal_entity)
+    if order.number != change.key:
+        raise Malformed([Fault("order.SalesId", f"is {order.number!r}, the event is about {change.key!r}")])
+    return order
 
 
 def _remembered(change: Change, order: Order) -> Outcome:
