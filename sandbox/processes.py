@@ -8,7 +8,6 @@ import asyncio
 import ctypes
 import os
 import signal
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -125,26 +124,6 @@ async def start(command: Command) -> Child:
         )
     is_ready = asyncio.Event()
     return Child(command, process, asyncio.create_task(_copy(process, command.log, is_ready)), is_ready)
-
-
-def free_port(preferred: int) -> int:
-    """`preferred` when nothing listens there, else any free port of 127.0.0.1."""
-    with bound_socket(preferred) as taken:
-        return int(taken.getsockname()[1])
-
-
-def bound_socket(preferred: int) -> socket.socket:
-    """A socket bound to `preferred` on 127.0.0.1, or to any free port when that is taken."""
-    for port in (preferred, 0):
-        candidate = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            candidate.bind(("127.0.0.1", port))
-        except OSError:
-            candidate.close()
-            continue
-        return candidate
-    raise OSError("no port of 127.0.0.1 can be had")
 
 
 async def _copy(process: asyncio.subprocess.Process, log: Path, is_ready: asyncio.Event) -> None:

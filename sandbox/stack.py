@@ -27,18 +27,13 @@ from sandbox.kit import exact_json
 from sandbox.kit.certificates import write_certificate
 from sandbox.kit.entities import legal_entities
 from sandbox.kit.tokens import sign
-from sandbox.processes import Child, Command, StartFailed, bound_socket, free_port, start
+from sandbox.ports import ClaimedPorts, NoPort, listening_socket
+from sandbox.processes import Child, Command, StartFailed, start
 from sandbox.sap.configuration import CLIENT
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-SIMULATORS: Final = {"sap": 7081, "dataverse": 7082, "commerce": 7083}
+SIMULATORS: Final = ("sap", "dataverse", "commerce")
 LANES_PER_WORKER: Final = 8  # host.json: a worker serves as many sessions of each function at once
-_DATAVERSE_TLS_PORT: Final = 7084
-_FUNCTIONS_PORT: Final = 7071
-_BROKER_PORT: Final = 5679
-_BROKER_CONTROL_PORT: Final = 5680
-_TABLES_PORT: Final = 10002
-_BLOBS_PORT: Final = 10000
 _RESTART_EXIT_CODE: Final = 75
 _WORKER_GRACE_SECONDS: Final = 12.0
 _WORKER_DRAIN_SECONDS: Final = 8
@@ -75,11 +70,12 @@ class Ports:
     """Where everything listens on 127.0.0.1."""
 
     broker: int
+    broker_control: int
     tables: int
     blobs: int
-    broker_control: int
+    queues: int
     simulators: Mapping[str, int]
-    dataverse_tls: int = 0
+    dataverse_https: int
 
 
 class Stack:
@@ -93,7 +89,7 @@ class Stack:
         out: Path = ROOT / "out" / "stack.json",
         app: Path = ROOT,
         logs: Path | None = None,
-        simulators: Sequence[str] = tuple(SIMULATORS),
+        simulators: Sequence[str] = SIMULATORS,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         """`overlay` is a policy file laid over the shipped one, `settings` are further settings of the app."""
@@ -111,7 +107,8 @@ class Stack:
         self._children: dict[str, list[Child]] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] | None = None
-        self._ports = Ports(0, 0, 0, 0, {})
+        self._claims = ClaimedPorts()
+        self._ports = Ports(0, 0, 0, 0, 0, {}, 0)
         self._is_up = False
 
     async def __aenter__(self) -> Self:
@@ -199,7 +196,7 @@ class Stack:
             return {"client": CLIENT, "user": _SAP_USER, "password": self.secrets.sap_password}
         way_in: dict[str, Any] = {"token": self._token(self.simulator_url(name))}
         if name == "dataverse":
-            url = f"https://127.0.0.1:{self._ports.dataverse_tls}"
+            url = f"https://127.0.0.1:{self._ports.dataverse_https}"
             way_in["https"] = {"url": url, "token": self._token(url), "certificate": str(self._trusted)}
         return way_in
 
@@ -218,18 +215,10 @@ class Stack:
             old.unlink()
         self._out.unlink(missing_ok=True)
         self._data = _data_folder(self._out.parent)
-        for number in range(self._workers):
-            listen = bound_socket(_FUNCTIONS_PORT + number)
-            listen.listen(1024)
-            self._sockets.append(listen)
-        self._ports = Ports(
-            free_port(_BROKER_PORT),
-            free_port(_TABLES_PORT),
-            free_port(_BLOBS_PORT),
-            free_port(_BROKER_CONTROL_PORT),
-            {name: free_port(SIMULATORS[name]) for name in self._names},
-            free_port(_DATAVERSE_TLS_PORT),
-        )
+        try:
+            self._take_ports()
+        except NoPort as taken:
+            raise StackFailed(str(taken)) from None
         self._trusted, self._served = write_certificate(self._data)
         try:
             async with asyncio.TaskGroup() as group:
@@ -243,6 +232,19 @@ class Stack:
             raise StackFailed("\n".join(str(fault) for fault in failed.exceptions)) from None
         self._is_up = True
         self._write()
+
+    def _take_ports(self) -> None:
+        claim = self._claims.claim
+        self._sockets += [listening_socket(claim("functions", number)) for number in range(self._workers)]
+        self._ports = Ports(
+            claim("broker"),
+            claim("broker_control"),
+            claim("tables"),
+            claim("blobs"),
+            claim("queues"),
+            {name: claim(name) for name in self._names},
+            claim("dataverse_https"),
+        )
 
     async def _start_broker(self) -> None:
         ports = ("--port", str(self._ports.broker), "--control-port", str(self._ports.broker_control))
@@ -304,6 +306,7 @@ class Stack:
         await asyncio.gather(*(child.stop(_GRACE_SECONDS) for child in others))
         for listen in self._sockets:
             listen.close()
+        self._claims.release()
         if self._data != Path():
             shutil.rmtree(self._data, ignore_errors=True)
         if self._failed is not None and self._failed.done():
@@ -325,7 +328,7 @@ class Stack:
         ports = self._ports
         argv = [_azurite_program(), "--location", str(self._data), "--silent", "--disableTelemetry"]
         argv += ["--skipApiVersionCheck", "--tablePort", str(ports.tables), "--blobPort", str(ports.blobs)]
-        argv += ["--queuePort", str(free_port(0))]
+        argv += ["--queuePort", str(ports.queues)]
         return Command(
             "azurite",
             argv,
@@ -358,7 +361,7 @@ class Stack:
         return [part for other in others for part in (f"--{other}-url", self.simulator_url(other))]
 
     def _tls_of(self, name: str) -> list[str]:
-        tls = ["--tls-certificate", str(self._served), "--tls-port", str(self._ports.dataverse_tls)]
+        tls = ["--tls-certificate", str(self._served), "--tls-port", str(self._ports.dataverse_https)]
         return tls if name == "dataverse" else []
 
     def _worker(self, number: int) -> Command:

@@ -20,7 +20,7 @@ def test_the_shipped_topology_has_every_flow_with_sessions_and_a_dead_letter_way
     topics = read_topology(_SHIPPED).topics
     assert {name: sorted(topic.subscriptions) for name, topic in topics.items()} == {
         "orders": ["credit_hold_update", "crm_history_update", "order_to_ledger"],
-        "changes": ["account_sync", "inventory_push"],
+        "changes": ["account_sync", "credit_approval_sync", "inventory_push"],
     }
     for topic in topics.values():
         assert topic.duplicate_window_seconds == 600

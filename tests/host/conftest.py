@@ -14,7 +14,7 @@ from typing import Final, Self
 import aiohttp
 import pytest
 
-from sandbox.processes import free_port
+from tests.ports import free_port
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parent.parent
@@ -45,7 +45,7 @@ class Worker:
 
 def command(app: Path, *arguments: str) -> list[str]:
     """The command line of a worker on a free port."""
-    port = str(free_port(0))
+    port = str(free_port())
     keys = ["--host-keys", KEYS, "--function-keys", "guarded=the-guarded-key", "--token-secret", TOKEN_SECRET]
     return [sys.executable, "-m", "sandbox.host", "--app", str(app), "--port", port, *keys, *arguments]
 

@@ -14,8 +14,8 @@ import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
-from sandbox.processes import free_port
 from tests.host.conftest import HERE, MASTER, READY_SECONDS, ROOT, Client, Worker, command, environment, running_worker
+from tests.ports import free_port
 
 TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -46,7 +46,7 @@ class Broker:
 
 @contextmanager
 def running_broker(port: int | None = None) -> Iterator[Broker]:
-    broker = Broker(port or free_port(0), free_port(0))
+    broker = Broker(port or free_port(), free_port())
     config = HERE / "bus_config.json"
     ports = ["--port", str(broker.port), "--control-port", str(broker.control_port)]
     line = [sys.executable, "-m", "sandbox.broker", "--config", str(config), *ports]
@@ -213,7 +213,7 @@ def test_a_queue_that_does_not_exist_is_named_at_start(broker: Broker) -> None:
 
 
 def test_a_stop_while_the_broker_is_out_of_reach_is_obeyed_at_once() -> None:
-    nobody = Broker(free_port(0), free_port(0))
+    nobody = Broker(free_port(), free_port())
     with subprocess.Popen(
         command(HERE / "bus_app"), stderr=subprocess.PIPE, text=True, env=environment(nobody.settings), cwd=ROOT
     ) as process:

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import azure.functions as func
@@ -24,6 +25,14 @@ from tests.hub import hub_in_memory
 
 CHECKOUT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def nothing_recorded() -> Iterator[None]:
+    """Telemetry starts once for each process: what another test started ends here."""
+    export.stop()
+    yield
+    export.stop()
 
 
 def test_without_a_recorder_a_span_hands_its_parent_on_and_puts_back_what_was() -> None:
@@ -108,18 +117,16 @@ def test_json_lines_hold_the_tree_and_the_metrics(tmp_path: Path) -> None:
     example = json.loads((ROOT / "local.settings.example.json").read_text(encoding="utf-8"))["Values"]
     target = tmp_path / "traces.jsonl"
     export.start(read_settings(example | {"Concord__traces": str(target)}))
-    try:
-        with telemetry.span("order_to_ledger", "consumer", parent=CHECKOUT, attributes={names.FLOW: "order_to_ledger"}):
-            with (
-                pytest.raises(RemoteDown),
-                telemetry.remote_call("sap", "GET", "/x/Orders('S-1')/Items(Order='a(b)')") as call,
-            ):
-                assert telemetry.trace_of(telemetry.traceparent.get()) == telemetry.trace_of(CHECKOUT)
-                call.answered(503)
-                raise RemoteDown("busy", system="sap")
-            telemetry.count(names.OUTCOMES, flow="order_to_ledger", ruling="accept")
-    finally:
-        export.stop()
+    with telemetry.span("order_to_ledger", "consumer", parent=CHECKOUT, attributes={names.FLOW: "order_to_ledger"}):
+        with (
+            pytest.raises(RemoteDown),
+            telemetry.remote_call("sap", "GET", "/x/Orders('S-1')/Items(Order='a(b)')") as call,
+        ):
+            assert telemetry.trace_of(telemetry.traceparent.get()) == telemetry.trace_of(CHECKOUT)
+            call.answered(503)
+            raise RemoteDown("busy", system="sap")
+        telemetry.count(names.OUTCOMES, flow="order_to_ledger", ruling="accept")
+    export.stop()
     lines = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
     spans = {line["name"]: line for line in lines if "span" in line}
     assert spans["order_to_ledger"]["parent"] == "b7ad6b7169203331"
