@@ -22,6 +22,7 @@ from tests.host.conftest import HERE, READY_SECONDS, ROOT, Client
 
 AZURITE: Final = os.environ.get("AZURITE", str(ROOT / "node_modules" / ".bin" / "azurite"))
 SETTINGS: Final = {"NightlySchedule": "0 30 2 * * *"}
+_LOOKED_AT: Final = ("functions", "sap", "dataverse", "commerce")
 pytestmark = pytest.mark.skipif(shutil.which(AZURITE) is None, reason="Azurite is not installed: make installs it")
 
 
@@ -39,13 +40,27 @@ def is_open(url: str) -> bool:
         return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2].rstrip("/")))) == 0
 
 
+def own_ports() -> dict[str, str]:
+    """Settings for ports that no other stack passes by at, so that one which is open afterwards was left behind."""
+    kept = [socket.create_server(("127.0.0.1", 0)) for _ in _LOOKED_AT]
+    ports = [one.getsockname()[1] for one in kept]
+    for one in kept:
+        one.close()
+    return {f"CONCORD_{role.upper()}_PORT": str(port) for role, port in zip(_LOOKED_AT, ports, strict=True)}
+
+
 @contextmanager
 def stack_process(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """`python -m sandbox.stack up` with the sample app, ready."""
     line = [sys.executable, "-m", "sandbox.stack", "up", "--app", str(HERE / "sample_app")]
     line += ["--out", str(folder / "stack.json"), *arguments]
     process = subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **SETTINGS}
+        line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **SETTINGS, **own_ports()},
     )
     try:
         assert process.stdout is not None and process.stderr is not None
