@@ -34,6 +34,8 @@ _SAP_ENTITIES = {
     "billingdocument": ("billing_document", "BillingDocument"),
 }
 
+_READ_OF_SAP = frozenset({"stock", "account"})
+
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
@@ -167,6 +169,15 @@ def dataverse_event(raw: Any, envelope: Envelope) -> Change:
             "reread": context.must_be_reread,
         },
     )
+
+
+def has_reader(change: Change) -> bool:
+    """Whether some flow reads such a change.
+
+    SAP tells of every document, those that Concord posted itself included, where its event channel was not told to
+    leave them out; no flow re-reads one, and each would cost the bus a message and the tables its evidence.
+    """
+    return change.source != "sap" or change.entity in _READ_OF_SAP
 
 
 def topic_of(change: Change) -> Topic:

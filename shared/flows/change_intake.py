@@ -11,9 +11,17 @@ from typing import Any, Literal
 
 from shared import telemetry
 from shared.domain.changes import Change, encode
-from shared.domain.events import Envelope, OrderRefused, commerce_event, dataverse_event, sap_event, topic_of
+from shared.domain.events import (
+    Envelope,
+    OrderRefused,
+    commerce_event,
+    dataverse_event,
+    has_reader,
+    sap_event,
+    topic_of,
+)
 from shared.domain.rulings import Reason
-from shared.telemetry.names import CORRELATION
+from shared.telemetry.names import CORRELATION, OUTCOMES
 from shared.telemetry.names import FLOW as FLOW_NAME
 from shared.wiring import Hub
 
@@ -57,9 +65,26 @@ async def _take(
         case "dataverse":
             changes = [dataverse_event(raw, envelope)]
     for change in changes:
-        await hub.bus.publish(topic_of(change), change)
+        if has_reader(change):
+            await hub.bus.publish(topic_of(change), change)
+        else:
+            _pass_over(change, hub)
     hub.counters.add(f"received.{source}", len(changes))
     return changes
+
+
+def _pass_over(change: Change, hub: Hub) -> None:
+    """Nothing follows from such an event: that is said once, here, and nothing is enqueued for nobody."""
+    hub.counters.add(f"outcomes.{FLOW}.unchanged")
+    telemetry.count(OUTCOMES, flow=FLOW, ruling="unchanged")
+    telemetry.log_outcome(
+        FLOW,
+        integration_key=change.business_key,
+        correlation_id=change.correlation_id,
+        ruling="unchanged",
+        reason=["no_reader"],
+        policy_version=hub.policy.digest,
+    )
 
 
 async def _keep(error: OrderRefused, hub: Hub) -> None:
