@@ -19,4 +19,4 @@ bp = func.Blueprint()
     is_sessions_enabled=True,
 )
 async def crm_history_update(message: func.ServiceBusMessage) -> None:
-    await settle(message, "crm_history_update", story)
+    await settle(message, "crm_history_update", story, recalls=True)

@@ -60,11 +60,14 @@ _SUSPECT_DELIVERIES = 2
 _WHY_MAX = 2000
 
 
-async def settle(message: func.ServiceBusMessage, flow: str, story: Story) -> None:
-    """Bring one message to the story of a flow; returning completes it, raising abandons it."""
+async def settle(message: func.ServiceBusMessage, flow: str, story: Story, *, recalls: bool = False) -> None:
+    """Bring one message to the story of a flow; returning completes it, raising abandons it.
+
+    A flow that `recalls` may decide on a dossier this worker remembers: see `shared.stores.recollections`.
+    """
     async with _handing_back(flow):
         connected = await hub()
-        await deliver(await _read(message, flow, connected), story, connected)
+        await deliver(await _read(message, flow, connected), story, connected, recalls=recalls)
 
 
 async def settle_without_dossier(message: func.ServiceBusMessage, flow: str, story: BareStory) -> None:
@@ -125,11 +128,11 @@ async def deliver_without_dossier(delivery: Delivery, story: BareStory, connecte
     await _patiently(delivery, attempt, connected)
 
 
-async def deliver(delivery: Delivery, story: Story, connected: Hub) -> None:
+async def deliver(delivery: Delivery, story: Story, connected: Hub, *, recalls: bool = False) -> None:
     """One delivery, retried in place while rows are contended or a system is down."""
 
     async def attempt() -> None:
-        await _attempt(delivery, story, connected)
+        await _attempt(delivery, story, connected, recalls=recalls)
 
     await _patiently(delivery, attempt, connected)
 
@@ -176,12 +179,13 @@ async def _waiting_for_systems(
             await asyncio.sleep(pause)
 
 
-async def _attempt(delivery: Delivery, story: Story, connected: Hub) -> None:
+async def _attempt(delivery: Delivery, story: Story, connected: Hub, *, recalls: bool) -> None:
     change = delivery.change
     if change is None:
         await _unreadable(delivery, connected)
         return
-    dossier = await connected.records.read(change.business_key)
+    recalled = connected.recollections.take(delivery.flow, change.business_key)
+    dossier = recalled if recalled and change.kind != WAKE_UP else await connected.records.read(change.business_key)
     parked = parked_in(dossier, delivery.flow)
     if change.kind == WAKE_UP:
         if parked is not None:
@@ -208,7 +212,9 @@ async def _attempt(delivery: Delivery, story: Story, connected: Hub) -> None:
     if isinstance(outcome.ruling, Hold):
         await _hold(change, outcome, delivery.flow, connected, extra=guard)
         return
-    await _commit(change, outcome, delivery, connected, extra=guard)
+    etags = await _commit(change, outcome, delivery, connected, extra=guard)
+    if recalls and etags and not guard:
+        connected.recollections.keep(delivery.flow, dossier, outcome.operations, etags[: len(outcome.operations)])
 
 
 async def _decide(story: Story, change: Change, dossier: Dossier, delivery: Delivery, connected: Hub) -> Outcome:
@@ -235,8 +241,11 @@ async def _decide(story: Story, change: Change, dossier: Dossier, delivery: Deli
 
 async def _commit(
     change: Change, outcome: Outcome, delivery: Delivery, connected: Hub, *, extra: list[Op], turn: str = ""
-) -> None:
-    """State, evidence and (where the key was parked) the queue's move in one transaction."""
+) -> list[str]:
+    """State, evidence and (where the key was parked) the queue's move in one transaction; returns its etags.
+
+    None where this very message was settled before.
+    """
     now = connected.clock()
     lineage = lineage_row(change, delivery.flow, outcome, policy=connected.policy.digest, decided_at=now, turn=turn)
     if isinstance(outcome.ruling, Refuse):
@@ -248,13 +257,13 @@ async def _commit(
             now=now,
         )
     try:
-        await connected.records.write(change.business_key, [*outcome.operations, *extra, Op("insert", lineage)])
+        etags = await connected.records.write(change.business_key, [*outcome.operations, *extra, Op("insert", lineage)])
     except RowExists as error:
         if error.key != lineage.key:
             raise
         if extra:  # this very message was settled before, its completion got lost: only the queue moves on
             await connected.records.write(change.business_key, extra)
-        return
+        return []
     match outcome.ruling:
         case Accept() | Unchanged() | Refuse() | Hold():
             _tell_outcome(delivery.flow, change, outcome.ruling.kind, connected)
@@ -266,6 +275,7 @@ async def _commit(
         reason=[reason.code for reason in outcome.ruling.reasons],
         policy_version=connected.policy.digest,
     )
+    return etags
 
 
 async def _hold(change: Change, outcome: Outcome, flow: str, connected: Hub, *, extra: list[Op]) -> None:

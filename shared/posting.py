@@ -76,6 +76,7 @@ class _Owed:
     customer: str
     currency: str
     on_account: Money
+    posting_key: str
 
 
 async def post_once(
@@ -186,11 +187,15 @@ async def _uncovered(wanted: Wanted, hub: Hub, entity: LegalEntity) -> tuple[Rea
                 "check the order's credit (POST /api/credit-checks) and send its confirmation with the decision's id",
             ),
         )
+    claimed = _Owed(wanted.order, entity.code, wanted.entry.customer, owed.currency, owed, wanted.key)
+    # Shipments share one hold, so each looks at what those before it left of it.
+    lately = hub.credit_book.bound_lately(wanted.decision, wanted.order) if wanted.kind == "invoice" else None
+    if lately is not None and not covers(lately, claimed):
+        return ()
     known = await hub.credit_book.read_decision(wanted.decision)
     if known is None:
         return (Reason("unknown_decision", f"credit decision {wanted.decision} is not in the book", "check again"),)
-    entry = wanted.entry
-    reasons = covers(known, _Owed(wanted.order, entity.code, entry.customer, entry.currency, owed))
+    reasons = covers(known, claimed)
     if not reasons and known.hold is not None and not known.hold.order:
         return await _bind(wanted, hub, entity)
     return reasons

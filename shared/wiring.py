@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from shared.stores.credit_book import CheckDesk, CreditBook
     from shared.stores.parking import ParkedIndex
     from shared.stores.pauses import Pauses
+    from shared.stores.recollections import Recollections
     from shared.stores.records import Records
     from shared.stores.table import Table
 
@@ -51,6 +52,7 @@ class Hub:
     clock: Clock
     counters: Counters
     records: Records
+    recollections: Recollections
     cases: Cases
     parked: ParkedIndex
     pauses: Pauses
@@ -100,6 +102,7 @@ async def build_hub(
     from shared.stores.credit_book import CheckDesk, CreditBook
     from shared.stores.parking import ParkedIndex
     from shared.stores.pauses import Pauses
+    from shared.stores.recollections import Recollections
     from shared.stores.records import Records
 
     policy = load_policy(settings.policy_overlay)
@@ -118,6 +121,7 @@ async def build_hub(
         clock=clock,
         counters=counters,
         records=Records(by_name("records")),
+        recollections=Recollections(),
         cases=Cases(by_name("cases")),
         parked=ParkedIndex(by_name("parked")),
         pauses=Pauses(by_name("parked")),

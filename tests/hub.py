@@ -14,6 +14,7 @@ from shared.settings import Settings
 from shared.stores.cases import Cases
 from shared.stores.parking import ParkedIndex
 from shared.stores.pauses import Pauses
+from shared.stores.recollections import Recollections
 from shared.stores.records import Records
 from shared.stores.table import Table
 from shared.telemetry import Counters
@@ -110,6 +111,7 @@ def hub_in_memory(**given: Any) -> Hub:
         "clock": SetClock(),
         "counters": counters,
         "records": Records(tables["records"]),
+        "recollections": Recollections(),
         "cases": Cases(tables["cases"]),
         "parked": ParkedIndex(tables["parked"]),
         "pauses": Pauses(tables["parked"]),

@@ -286,6 +286,9 @@ class OnAccountOrder(Protocol):
     @property
     def on_account(self) -> Money: ...
 
+    @property
+    def posting_key(self) -> str: ...
+
 
 def decision_id_of(segment: str, account: str, legal_entity: str, request_id: str) -> str:
     """The same request always has the same decision id, and the id tells which partition of the book it is in."""
@@ -333,7 +336,7 @@ def covers(known: DecisionWithHold, order: OnAccountOrder) -> tuple[Reason, ...]
         wrong.append(
             Reason("other_currency", f"the decision is in {decision.amount.currency}, the order in {order.currency}")
         )
-    elif owed > (left := _left_of(decision, hold, order.number)):
+    elif owed > (left := _left_of(decision, hold, order)):
         wrong.append(Reason("amount_not_covered", f"{owed} is on account, {left} is held", "check the changed order"))
     if hold is None:
         if owed and not wrong:
@@ -350,12 +353,15 @@ def covers(known: DecisionWithHold, order: OnAccountOrder) -> tuple[Reason, ...]
     return tuple(wrong)
 
 
-def _left_of(decision: Decision, hold: Hold | None, order: str) -> Money:
+def _left_of(decision: Decision, hold: Hold | None, order: OnAccountOrder) -> Money:
     """What may still be posted under a decision.
 
     Cancelled lines shrink the hold of their order at once, even before the order is posted, which happens in full
-    first: the order counts on what was approved for it, and its cancellations are credited right after.
+    first: the order counts on what was approved for it, and its cancellations are credited right after. What stands
+    under this very posting key is this posting, done already by somebody who was quicker.
     """
     if hold is None:
         return decision.amount
-    return (decision.amount if hold.order == order else hold.amount) - hold.posted_amount
+    whole = decision.amount if hold.order == order.number else hold.amount
+    others = (one.amount for one in hold.postings if one.key != order.posting_key)
+    return whole - sum(others, Money.zero(whole.currency))

@@ -264,9 +264,8 @@ def _removed(before: Known, known: Known) -> list[str]:
 
 
 def _operations(dossier: Dossier, before: Known, known: Known, movement: Movement | None) -> tuple[Op, ...]:
-    operations: list[Op] = []
-    if replace(known, movements=(), postings=()) != replace(before, movements=(), postings=()):
-        operations.append(head_operation(dossier, known))
+    # The head is rewritten each time, changed or not: its version shows whether the dossier was still the latest.
+    operations: list[Op] = [head_operation(dossier, known)]
     if movement is not None and movement in known.movements:
         operations.append(movement_operation(dossier, movement))
     operations += [posting_operation(dossier, one) for one in known.postings if one not in before.postings]

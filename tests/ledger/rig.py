@@ -122,6 +122,9 @@ class FakeBook:
 
     decisions: dict[str, Any] = field(default_factory=dict)
 
+    def bound_lately(self, decision_id: str, order: str) -> None:
+        """Nothing was bound by this worker."""
+
     async def read_decision(self, decision_id: str) -> Any:
         return self.decisions.get(decision_id)
 
@@ -169,6 +172,7 @@ async def bench(policy: LedgerPolicy | None = None) -> AsyncIterator[Bench]:
             clock=clock,
             counters=Counters(),
             records=Records(table),
+            recollections=unused,
             cases=unused,
             parked=unused,
             pauses=unused,

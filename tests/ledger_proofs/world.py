@@ -57,6 +57,7 @@ from shared.stores.cases import Cases
 from shared.stores.credit_book import CheckDesk, CreditBook
 from shared.stores.parking import ParkedIndex
 from shared.stores.pauses import Pauses
+from shared.stores.recollections import Recollections
 from shared.stores.records import Records
 from shared.stores.table import Op, Row, RowChanged, RowExists, Table
 from shared.telemetry import Counters
@@ -642,6 +643,7 @@ def _hub_of(worker: Worker) -> Hub:
         clock=world.now,
         counters=counters,
         records=Records(tables["records"]),
+        recollections=Recollections(clock=world.loop.time),
         cases=Cases(tables["cases"]),
         parked=ParkedIndex(tables["parked"]),
         pauses=Pauses(tables["parked"], clock=world.loop.time),

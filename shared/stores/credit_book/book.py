@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared.authority.credit import CreditPolicy
 from shared.domain.changes import Change
@@ -34,6 +34,8 @@ from shared.telemetry import Counters
 
 _RACES_MAX = 20
 _TRACES_MAX = 4096
+_LAST_MAX = 4096
+_BOUND_LATELY = timedelta(seconds=30)
 _EXPIRED_MAX = 30
 """Expired holds released in one transaction: three rows each, of the hundred that a transaction takes."""
 
@@ -59,6 +61,14 @@ class Kept:
     steps: tuple[Step, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A hold as this worker wrote it, and when."""
+
+    held: Held
+    at: datetime
+
+
 class CreditBook:
     """The book over two tables: `credit` (accounts, holds, decisions, steps) and `requests` (the index by request)."""
 
@@ -79,12 +89,38 @@ class CreditBook:
         self.counters = counters
         self.digest = digest
         self._traces: OrderedDict[str, str] = OrderedDict()
+        self._last: OrderedDict[str, _Written] = OrderedDict()
 
     def remember_trace(self, decision: Decision) -> None:
         """Keep the trace of a decision just made: the order that names it mostly comes to the same worker soon."""
         self._traces[decision.id] = decision.traceparent
         while len(self._traces) > _TRACES_MAX:
             self._traces.popitem(last=False)
+
+    def remember_hold(self, hold: Hold, etag: str) -> None:
+        """Keep a hold as this worker has just written it: the order's next event mostly comes to the same worker.
+
+        What is remembered may be old by then. So a step is only *taken* from it, on condition of its etag; whatever
+        else it would lead to (nothing to do, a refusal) is read again first.
+        """
+        if etag:
+            self._last[hold.id] = _Written(Held(hold, etag, rows.stands_live(hold)), self.clock())
+            self._last.move_to_end(hold.id)
+            while len(self._last) > _LAST_MAX:
+                self._last.popitem(last=False)
+
+    def bound_lately(self, decision_id: str, order: str) -> DecisionWithHold | None:
+        """A decision whose hold this worker itself bound to this order a moment ago, without asking the table.
+
+        A binding never changes, so it proves what an order's posting has to prove. What may have happened since is
+        what may happen after any look: the order was cancelled (its credit follows in the ledger, in order), or the
+        hold was released by a person; a document posted after all brings a released hold back.
+        """
+        last = self._last.get(decision_id)
+        if last is None or self.clock() - last.at > _BOUND_LATELY:
+            return None
+        hold = last.held.hold
+        return DecisionWithHold(hold.decision, hold) if hold.state == "firm" and hold.order == order else None
 
     async def trace_of(self, decision_id: str) -> str:
         """The traceparent of the checkout that a decision was made for; "" where it is not known."""
@@ -119,25 +155,31 @@ class CreditBook:
         """Take one transition of a decision's hold, at most once for each causing message."""
         partition, _ = place_of(decision_id)
         for _ in range(_RACES_MAX):
-            held = await self._held(decision_id)
+            held, is_memory = await self._recalled(decision_id)
             if held is None:
                 return Moved(None, changed=False)
             outcome = transition(held.hold, self.clock())
+            if is_memory and not isinstance(outcome, Hold):
+                continue
             if outcome is None:
                 return Moved(held.hold, changed=False)
             if isinstance(outcome, Reason):
                 return Moved(held.hold, changed=False, refused=outcome)
-            operations = [*rows.move(held, outcome), self._evidence(held.hold, outcome, cause, what)]
+            moves = rows.move(held, outcome)
+            operations = [*moves, self._evidence(held.hold, outcome, cause, what)]
             if held.hold.state not in LIVE and outcome.state in LIVE:
                 operations.append(await self._new_epoch(partition))
             try:
-                await self.table.transact(partition, operations)
+                etags = await self.table.transact(partition, operations)
             except RowExists as error:
+                if is_memory:
+                    continue
                 if error.key == operations[-1].row.key or "|step|" in error.key:
                     return Moved(held.hold, changed=False)
                 continue
             except RowChanged:
                 continue
+            self.remember_hold(outcome, etags[len(moves) - 1])
             self.counters.add(f"credit.{what}")
             return Moved(outcome, changed=True)
         raise Conflict(f"decision {decision_id} is changed by too many at once")
@@ -150,12 +192,14 @@ class CreditBook:
         """
         partition, _ = place_of(decision_id)
         for _ in range(_RACES_MAX):
-            held = await self._held(decision_id)
+            held, is_memory = await self._recalled(decision_id)
             if held is None:
                 return Moved(None, changed=False)
             others = await self._before(held.hold) if held.hold.decision.replaces else []
             now = self.clock()
             outcome = take_over(held.hold, [one.hold for one in others], order, owed, now)
+            if is_memory and not isinstance(outcome, Hold):
+                continue
             if isinstance(outcome, Reason):
                 return Moved(held.hold, changed=False, refused=outcome)
             stands = outcome or held.hold
@@ -168,13 +212,17 @@ class CreditBook:
                 self._evidence(one.hold, after, cause, "firmed" if one is held else "replaced") for one, after in moves
             ]
             try:
-                await self.table.transact(partition, operations)
+                etags = await self.table.transact(partition, operations)
             except RowExists as error:
-                if "|step|" in error.key:
+                if "|step|" in error.key and not is_memory:
                     return Moved(held.hold, changed=False)
                 continue
             except RowChanged:
                 continue
+            for one in others:
+                self._last.pop(one.hold.id, None)
+            if isinstance(outcome, Hold):
+                self.remember_hold(outcome, etags[len(rows.move(held, outcome)) - 1])
             self.counters.add("credit.firmed")
             return Moved(stands, changed=True)
         raise Conflict(f"decision {decision_id} is changed by too many at once")
@@ -228,6 +276,11 @@ class CreditBook:
         """Every decision that still waits for a person, of all accounts: for the sweep only."""
         found = await self.table.scan(where="waiting=open")
         return [Kept(rows.read_record(row), row.etag, None, ()) for row in found]
+
+    async def _recalled(self, decision_id: str) -> tuple[Held | None, bool]:
+        """A decision's hold, and whether it comes from memory; memory is asked once and then the table."""
+        last = self._last.pop(decision_id, None)
+        return (last.held, True) if last is not None else (await self._held(decision_id), False)
 
     async def _held(self, decision_id: str) -> Held | None:
         partition, key = place_of(decision_id)

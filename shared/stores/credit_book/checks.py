@@ -298,6 +298,7 @@ class CheckDesk:
         holds = [one.hold for one in held]
         operations: list[Op] = []
         records: list[tuple[_Waiting, DecisionRecord, Hold | None]] = []
+        placed: list[tuple[Hold, int]] = []
         for one, (simulation, late) in zip(group, simulations, strict=True):
             heard = said if not late or figure is None else SaidBySap(said.remembered, None, late)
             record, hold = self._decide(one, before, heard, simulation, holds, now, memory)
@@ -306,6 +307,7 @@ class CheckDesk:
             operations.append(Op("replace", row, one.record_etag) if one.record_etag else Op("insert", row))
             if hold is not None:
                 holds.append(hold)
+                placed.append((hold, len(operations)))
                 operations.append(Op("insert", rows.live_row(hold)))
         room = _OPERATIONS_MAX - len(operations)
         operations += _housekeeping(held, figure, now, memory, room)
@@ -314,7 +316,9 @@ class CheckDesk:
         operations.append(
             Op("replace", account, account_row.etag) if account_row is not None else Op("insert", account)
         )
-        await book.table.transact(partition, operations)
+        etags = await book.table.transact(partition, operations)
+        for hold, index in placed:
+            book.remember_hold(hold, etags[index])
         for one, record, hold in records:
             book.counters.add(f"credit.{record.decision.outcome}")
             book.remember_trace(record.decision)

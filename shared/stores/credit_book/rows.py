@@ -159,9 +159,14 @@ def is_step(row: Row) -> bool:
     return "|step|" in row.key
 
 
+def stands_live(hold: Hold) -> bool:
+    """Whether a hold in this state belongs among the live rows: consumed ones are remembered there for a while."""
+    return hold.closed_at is None or hold.state == "consumed"
+
+
 def move(held: Held, hold: Hold) -> list[Op]:
     """Rewrite a hold, moving it to where its new state belongs; conditional on the version it was read at."""
-    live_now = hold.closed_at is None or hold.state == "consumed"
+    live_now = stands_live(hold)
     if live_now == held.is_live:
         return [Op("replace", live_row(hold) if live_now else kept_row(hold), held.etag)]
     before, after = (live_row, kept_row) if held.is_live else (kept_row, live_row)
