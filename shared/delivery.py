@@ -289,6 +289,7 @@ async def _hold(change: Change, outcome: Outcome, flow: str, connected: Hub, *, 
         change, flow, state="case", due_at=now, reason=reasons[0].message, case_id=case_id, now=now
     )
     evidence = lineage_row(change, flow, outcome, policy=connected.policy.digest, decided_at=now, turn="|held-1")
+    await connected.parked.announce(change, flow, now)
     await connected.records.write(
         change.business_key, [*outcome.operations, *extra, *operations, Op("upsert", evidence)]
     )
@@ -311,6 +312,7 @@ async def _park(change: Change, delivery: Delivery, error: Transient, connected:
     now = connected.clock()
     due = now + _backoff(1, error, connected)
     operations = park_operations(change, delivery.flow, state="due", due_at=due, reason=str(error), case_id="", now=now)
+    await connected.parked.announce(change, delivery.flow, now)
     await connected.records.write(change.business_key, [*extra, *operations])
     await connected.parked.note(change, delivery.flow, now)
     await _schedule(change, delivery.flow, delivery.topic, due, connected)
@@ -325,6 +327,7 @@ async def _park_while_paused(change: Change, flow: str, connected: Hub) -> None:
     operations = park_operations(
         change, flow, state="paused", due_at=now, reason="the flow is paused", case_id="", now=now
     )
+    await connected.parked.announce(change, flow, now)
     await connected.records.write(change.business_key, operations)
     await connected.parked.note(change, flow, now)
     connected.counters.add(f"paused.{flow}")

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from shared.delivery import TOPICS
 from shared.messaging import WAKE_UP
-from shared.stores.parking import parked_in
+from shared.stores.parking import may_land_yet, parked_in
 from shared.stores.table import RowChanged
 from shared.wiring import Hub
 
@@ -20,19 +20,24 @@ async def parked_sweep(hub: Hub) -> dict[str, int]:
     counted = {"woken": 0, "forgotten": 0, "waiting": 0, "cases": 0}
     now = hub.clock()
     paused = {pause.flow for pause in await hub.pauses.list()}
-    for row in await hub.parked.list():
+    for row in await hub.parked.list_announced():
         flow, business_key = row.key.split("|", 1)
         if flow in paused:
             counted["waiting"] += 1
             continue
         parked = parked_in(await hub.records.read(business_key), flow)
         if parked is None or not parked.waiting:
+            if may_land_yet(row, now):
+                continue
             try:
                 await hub.parked.forget(row)
                 counted["forgotten"] += 1
             except RowChanged:
                 counted["waiting"] += 1  # parked again at this moment
-        elif parked.state == "case" and not parked.decision:
+            continue
+        if not row.values["is_certain"]:
+            await hub.parked.note(parked.waiting[0].change, flow, now)
+        if parked.state == "case" and not parked.decision:
             counted["cases"] += 1
         elif parked.state == "case" or parked.due_at + _GRACE <= now:
             wake_up = replace(parked.waiting[0].change, kind=WAKE_UP, data={})

@@ -11,7 +11,7 @@ may be stale; the head row decides.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from shared.domain.changes import Change, decode, encode
@@ -19,6 +19,7 @@ from shared.stores.packing import pack, unpack
 from shared.stores.records import Dossier
 from shared.stores.table import Op, Row, Table
 
+_LANDS_WITHIN = timedelta(minutes=15)
 _PARTITION = "parked"
 ParkedState = Literal["due", "case", "paused"]
 """What the head waits for: its time, a person's decision, the flow itself."""
@@ -159,12 +160,36 @@ def park_operations(
 
 
 class ParkedIndex:
-    """Where the sweep and the health door find parked keys without reading every partition."""
+    """Where the sweep and the health door find parked keys without reading every partition.
+
+    A key is announced before it is parked and noted after. An announcement alone says that the key *may* be parked, or
+    may become so yet: a write that was not answered can land after its message was tried again and went through, and
+    nobody else would know of a key that was parked by it.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
+    async def announce(self, change: Change, flow: str, now: datetime) -> None:
+        """This key is about to be parked."""
+        await self._write(change, flow, now, is_certain=False)
+
     async def note(self, change: Change, flow: str, now: datetime) -> None:
+        """This key is parked."""
+        await self._write(change, flow, now, is_certain=True)
+
+    async def forget(self, row: Row) -> None:
+        await self._table.transact(_PARTITION, [Op("delete", row, row.etag)])
+
+    async def list_announced(self, flow: str = "") -> list[Row]:
+        """The noted keys and those that were only announced."""
+        return await self._table.query(_PARTITION, prefix=f"{flow}|" if flow else "")
+
+    async def list(self, flow: str = "") -> list[Row]:
+        """The noted keys of one flow, or of all."""
+        return [row for row in await self.list_announced(flow) if row.values["is_certain"]]
+
+    async def _write(self, change: Change, flow: str, now: datetime, *, is_certain: bool) -> None:
         row = Row(
             _PARTITION,
             f"{flow}|{change.business_key}",
@@ -175,16 +200,15 @@ class ParkedIndex:
                 "key_": change.key,
                 "correlation_id": change.correlation_id,
                 "noted_at": now.isoformat(),
+                "is_certain": is_certain,
             },
         )
         await self._table.transact(_PARTITION, [Op("upsert", row)])
 
-    async def forget(self, row: Row) -> None:
-        await self._table.transact(_PARTITION, [Op("delete", row, row.etag)])
 
-    async def list(self, flow: str = "") -> list[Row]:
-        """The noted keys of one flow, or of all."""
-        return await self._table.query(_PARTITION, prefix=f"{flow}|" if flow else "")
+def may_land_yet(row: Row, now: datetime) -> bool:
+    """Whether the write that a row announces may still land, unanswered as it is."""
+    return not row.values["is_certain"] and now < datetime.fromisoformat(row.values["noted_at"]) + _LANDS_WITHIN
 
 
 def _waiting_key(flow: str, number: int) -> str:

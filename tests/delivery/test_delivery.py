@@ -290,8 +290,35 @@ async def test_the_sweep_wakes_what_is_overdue_and_forgets_what_is_free() -> Non
     assert await hub.parked.list() == []
 
 
+async def test_a_parking_that_lands_after_its_message_went_through_is_found_and_undone_by_the_sweep() -> None:
+    waits = MessagingPolicy(lane_wait_seconds=0.001)
+    hub = hub_in_memory(policy=replace(shipped_policy(), messaging=waits))
+    story = Script(OutcomeUnknown("no answer"))
+    write, late = hub.records.write, []
+
+    async def answer_nothing(*given: Any) -> list[str]:
+        object.__setattr__(hub.records, "write", write)
+        late.append(given)
+        raise OutcomeUnknown("the table did not answer a write")
+
+    object.__setattr__(hub.records, "write", answer_nothing)
+    with pytest.raises(OutcomeUnknown):
+        await deliver(delivery(change()), story, hub)
+    await deliver(delivery(change(), deliveries=2), story, hub)
+    assert await evidence_of(hub, change()) == ["accept"]
+    await parked_sweep(hub)
+    await write(*late[0])
+    cast(SetClock, hub.clock).forward(minutes=5)
+    assert (await parked_sweep(hub))["woken"] == 1
+    await deliver(wake_up(change()), story, hub)
+    assert parked_in(await hub.records.read(change().business_key), FLOW) is None
+    cast(SetClock, hub.clock).forward(minutes=30)
+    await parked_sweep(hub)
+    assert await hub.parked.list_announced() == []
+
+
 @pytest.mark.parametrize("fault", [OutcomeUnknown("no answer"), Permanent("closed", code="period_closed")])
-@pytest.mark.parametrize("call", range(1, 5))
+@pytest.mark.parametrize("call", range(1, 6))
 async def test_a_sweep_at_any_moment_of_parking_leaves_the_key_in_the_index(fault: Exception, call: int) -> None:
     hub, swept = hub_in_memory(), False
     counted = 0
