@@ -269,9 +269,11 @@ class World:
             case "lock_lost":
                 doing.renews = False
                 await asyncio.sleep(FREEZE_SECONDS)
+                await worker.still_lives()  # what froze and was killed meanwhile sends nothing any more
             case "lock_lost_long":
                 doing.renews = False
                 await asyncio.sleep(LONG_FREEZE_SECONDS)
+                await worker.still_lives()  # what froze and was killed meanwhile sends nothing any more
             case "two_workers":
                 other = next((one for one in self.workers if one is not worker and not one.dead), worker)
                 self.spawn(other.handle(LEDGER, doing.message, None, None))
