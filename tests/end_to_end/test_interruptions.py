@@ -47,7 +47,11 @@ async def test_killing_workers_in_mid_replay_loses_no_order_and_posts_none_twice
     assert len(references) == len(set(references)), "a posting key stands twice"
     state = await outside.control("commerce", "GET", "state")
     kept = {order["SalesId"] for order in state["orders"]} & set(numbers)
-    assert {one["order"] for one in documents} == kept
+    posted = {one["order"] for one in documents}
+    assert posted <= kept
+    for number in kept - posted:
+        # Its worker died between claiming and sending: SAP may still answer it, so the claim's lease runs first.
+        assert (await outside.ask("GET", f"/api/lifecycle/GB01/{number}")).json["state"] == "retrying"
     assert len(kept) >= 24, "guest orders need no checkout, so none of them may be missing"
 
 
