@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the package that is published: only what runs. Prints its digest.
+# Build the package that is published, only what runs, and prove that it stands alone. Prints its digest.
 #   scripts/deploy/package.sh
 . "$(dirname "$0")/common.sh"
 NEXT="make check && make test tell what is wrong with the app"
