@@ -147,6 +147,7 @@ class Settings(BaseModel):
 
 PLATFORM: Mapping[str, str] = {
     "AzureWebJobsStorage": "connection string of the host's own storage, for the local stack only",
+    "FUNCTIONS_WORKER_RUNTIME": "python, for Core Tools only: Flex Consumption refuses it",
     "AzureWebJobsStorage__accountName": "storage account of the host itself",
     "AzureWebJobsStorage__credential": "how the host signs in there: managedidentity",
     "AzureWebJobsStorage__clientId": "client id of the identity it does so with",
@@ -155,11 +156,12 @@ PLATFORM: Mapping[str, str] = {
 }
 """Settings that the Functions host reads; the app does not."""
 
-_EITHER = (
+EITHER = (
     ("ServiceBus", "ServiceBus__fullyQualifiedNamespace"),
     ("Tables__connectionString", "Tables__endpoint"),
     ("Blobs__connectionString", "Blobs__endpoint"),
 )
+"""Settings that say the same in two places: on the local stack, and in the cloud by identity."""
 _OURS = re.compile(r"^(Tables|Blobs|Identity|Sap|Dataverse|Commerce|Concord)__")
 
 
@@ -218,7 +220,7 @@ def _wanted(name: str) -> str:
 
 def _between(values: Mapping[str, str]) -> Iterator[str]:
     """What no setting says alone."""
-    for one, other in _EITHER:
+    for one, other in EITHER:
         if one in values and other in values:
             yield f"{other}: {one} is set too; keep {other} in the cloud, {one} on the local stack"
         if one not in values and other not in values:

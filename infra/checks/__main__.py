@@ -19,6 +19,7 @@ from infra.checks.exposure import (
 )
 from infra.checks.findings import Finding
 from infra.checks.roles import check_role_variables, check_roles
+from infra.checks.settings import check_example, check_settings, check_table
 from infra.checks.topology import check_topology, read_topology
 from infra.checks.types import check_types
 from infra.checks.watching import (
@@ -42,6 +43,7 @@ def check(root: Path) -> tuple[list[Finding], list[Deployment]]:
     deployments = [deploy(infra / "main.bicep", infra / "parameters" / f"{name}.json") for name in ENVIRONMENTS]
     findings = set(check_all_used(infra)) | set(check_no_keys(infra)) | set(check_role_variables(infra))
     findings |= set(check_all_deployed(deployments)) | set(check_runbook_links(root / "docs" / "runbooks"))
+    findings |= set(check_example(root))
     for deployment in deployments:
         findings |= set(deployment.findings)
         if not deployment.findings:  # a deployment that cannot be worked out says nothing about what it lacks
@@ -57,6 +59,8 @@ def _check_one(root: Path, deployment: Deployment) -> Iterator[Finding]:
         partial(check_types, deployment),
         partial(check_roles, deployment, topology, TABLES),
         partial(check_topology, deployment, topology),
+        partial(check_settings, deployment),
+        partial(check_table, root, deployment),
         partial(check_secrets, deployment),
         partial(check_publishing, deployment),
         partial(check_network, deployment),

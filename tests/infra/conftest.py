@@ -17,5 +17,6 @@ def copy(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "checks"))
     (tmp_path / "sandbox" / "broker").mkdir(parents=True)
     shutil.copy(ROOT / "sandbox/broker/Config.json", tmp_path / "sandbox/broker/Config.json")
-    shutil.copy(ROOT / "host.json", tmp_path / "host.json")
+    for name in ("host.json", "local.settings.example.json", "README.md"):
+        shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
