@@ -7,7 +7,7 @@ from typing import Any
 import azure.functions as func
 
 from functions.answers import BodyRefused, answer, body_refused, malformed, problem, read_json, unavailable
-from functions.people import Person, require
+from functions.people import Person, may_read, require
 from functions.traced import traced
 from shared import telemetry
 from shared.approving import Answer, Approver, decide_approval
@@ -44,10 +44,13 @@ async def checkout_credit_check(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @bp.function_name("credit_decision_read")
-@bp.route(route="credit-checks/{decisionId}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@bp.route(route="credit-checks/{decisionId}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def credit_decision_read(req: func.HttpRequest) -> func.HttpResponse:
+    """Commerce polls it with the service key; whoever approves reads it signed in."""
     connected = await hub()
+    if refused := may_read(req, connected.settings.service_key.get_secret_value()):
+        return refused
     try:
         found = await flow.read_decision(req.route_params.get("decisionId", ""), connected)
     except Malformed:
