@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from shared.delivery import settle
-from shared.flows.account_sync import account_sync as story
-
 bp = func.Blueprint()
 
 
@@ -19,4 +16,7 @@ bp = func.Blueprint()
     is_sessions_enabled=True,
 )
 async def account_sync(message: func.ServiceBusMessage) -> None:
+    from shared.delivery import settle
+    from shared.flows.account_sync import account_sync as story
+
     await settle(message, "account_sync", story)

@@ -7,7 +7,6 @@ import azure.functions as func
 from functions.answers import answer, malformed, problem, unavailable
 from functions.traced import traced
 from shared.errors import Malformed, Permanent, Transient
-from shared.flows.availability import availability as story
 from shared.wiring import hub
 
 bp = func.Blueprint()
@@ -17,6 +16,8 @@ bp = func.Blueprint()
 @bp.route(route="availability", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 @traced
 async def availability(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.flows.availability import availability as story
+
     product, location = req.params.get("product", "").strip(), req.params.get("location", "").strip()
     try:
         stand = await story(product, location, await hub())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 import azure.functions as func
@@ -14,30 +14,19 @@ from functions.people import Person, may_read, require
 from functions.queries import duration, moment, read_query, whole
 from functions.traced import traced
 from shared import exact_json
-from shared.clients.http import WouldSend
-from shared.delivery import Story
-from shared.domain.ledger import Document
 from shared.errors import ConcordError, Conflict, Fault, Malformed, Permanent, Transient
-from shared.flows.account_sync import account_sync
-from shared.flows.case_handling import Decided, Decision, decide_case, decide_cases
-from shared.flows.case_preview import Preview, preview_case
-from shared.flows.crm_history_update import crm_history_update
-from shared.flows.inventory_push import inventory_push
-from shared.flows.order_to_ledger import order_to_ledger
-from shared.stores.cases import Case, Wanted
-from shared.stores.parking import parked_in
-from shared.stores.records import reasons_as_data
 from shared.wiring import Hub, hub
+
+if TYPE_CHECKING:
+    from shared.clients.http import WouldSend
+    from shared.domain.ledger import Document
+    from shared.flows.case_handling import Decided, Decision
+    from shared.flows.case_preview import Preview
+    from shared.stores.cases import Case, Wanted
 
 bp = func.Blueprint()
 _STATES = ("open", "replayed", "resolved", "discarded")
 _DECISIONS = ("replay", "resolve", "discard")
-_STORIES: dict[str, Story] = {
-    "order_to_ledger": order_to_ledger,
-    "crm_history_update": crm_history_update,
-    "inventory_push": inventory_push,
-    "account_sync": account_sync,
-}
 _PAGE, _PAGE_MAX = 1000, 5000
 _BULK_MAX = 500
 _FILTER = ("state", "flow", "code", "legalEntity", "key", "olderThan", "newerThan")
@@ -96,7 +85,7 @@ async def cases_preview(req: func.HttpRequest) -> func.HttpResponse:
         case = await connected.cases.read(req.route_params.get("id", ""))
         if case is None:
             return problem(404, "no such case", code="unknown-case")
-        return answer({"id": case.id} | _previewed(await preview_case(case, _STORIES, connected)))
+        return answer({"id": case.id} | _previewed(await _preview(case, connected)))
     except ConcordError as error:
         return _faulted(error)
 
@@ -105,6 +94,8 @@ async def cases_preview(req: func.HttpRequest) -> func.HttpResponse:
 @bp.route(route="cases/{id}/{decision}", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def cases_decide(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.flows.case_handling import decide_case
+
     person = require(req, "Operator")
     if not isinstance(person, Person):
         return person
@@ -117,7 +108,7 @@ async def cases_decide(req: func.HttpRequest) -> func.HttpResponse:
         case = await connected.cases.read(req.route_params.get("id", ""))
         if case is None:
             return problem(404, "no such case", code="unknown-case")
-        decided = await decide_case(case, cast(Decision, decision), by=person.name, comment=comment, hub=connected)
+        decided = await decide_case(case, cast("Decision", decision), by=person.name, comment=comment, hub=connected)
     except BodyRefused as error:
         return body_refused(error)
     except ConcordError as error:
@@ -129,6 +120,8 @@ async def cases_decide(req: func.HttpRequest) -> func.HttpResponse:
 @bp.route(route="cases/replay", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def cases_replay_many(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.flows.case_handling import decide_cases
+
     person = require(req, "Operator")
     if not isinstance(person, Person):
         return person
@@ -160,7 +153,7 @@ async def cases_preview_many(req: func.HttpRequest) -> func.HttpResponse:
             try:
                 if case is None:
                     raise Permanent("no such case", code="unknown-case")
-                preview = await preview_case(case, _STORIES, connected)
+                preview = await _preview(case, connected)
                 told.append({"id": case_id, "ok": True} | _previewed(preview))
             except (Conflict, Permanent, Transient) as error:
                 told.append({"id": case_id, "ok": False, **_fault(error)})
@@ -169,6 +162,22 @@ async def cases_preview_many(req: func.HttpRequest) -> func.HttpResponse:
     except ConcordError as error:
         return _faulted(error)
     return answer({"results": told, "count": len(told)})
+
+
+async def _preview(case: Case, connected: Hub) -> Preview:
+    from shared.flows.account_sync import account_sync
+    from shared.flows.case_preview import preview_case
+    from shared.flows.crm_history_update import crm_history_update
+    from shared.flows.inventory_push import inventory_push
+    from shared.flows.order_to_ledger import order_to_ledger
+
+    stories = {
+        "order_to_ledger": order_to_ledger,
+        "crm_history_update": crm_history_update,
+        "inventory_push": inventory_push,
+        "account_sync": account_sync,
+    }
+    return await preview_case(case, stories, connected)
 
 
 def _body(req: func.HttpRequest) -> dict[str, Any]:
@@ -208,6 +217,8 @@ async def _chosen(body: Mapping[str, Any], connected: Hub) -> list[str]:
 
 
 def _wanted(params: Mapping[str, str], connected: Hub) -> Wanted:
+    from shared.stores.cases import Wanted
+
     read = read_query(params, _FILTERS)
     state = read.get("state", "open")
     now = connected.clock()
@@ -245,6 +256,8 @@ _QUERY: Mapping[str, Callable[[str], Any]] = {
 
 async def _message_of(case: Case, connected: Hub) -> dict[str, Any]:
     """The message the case is about, and how many wait behind it."""
+    from shared.stores.parking import parked_in
+
     if case.body is not None:
         try:
             return {"message": exact_json.loads(case.body), "followers": 0}
@@ -277,6 +290,8 @@ def _told(case: Case) -> dict[str, Any]:
 
 
 def _previewed(preview: Preview) -> dict[str, Any]:
+    from shared.stores.records import reasons_as_data
+
     return {
         "would": preview.would,
         "flow": preview.flow,

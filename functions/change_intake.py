@@ -10,7 +10,6 @@ from functions.answers import BodyRefused, answer, body_refused, malformed, prob
 from functions.traced import traced
 from shared import telemetry
 from shared.errors import Malformed, Transient
-from shared.flows import change_intake as flow
 from shared.wiring import hub
 
 bp = func.Blueprint()
@@ -42,6 +41,8 @@ async def intake_dataverse(req: func.HttpRequest) -> func.HttpResponse:
 
 
 async def _take(source: Literal["commerce", "sap", "dataverse"], req: func.HttpRequest) -> func.HttpResponse:
+    from shared.flows import change_intake as flow
+
     try:
         raw = read_json(req, bytes_max=_BYTES_MAX)
         if source == "sap":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
@@ -10,12 +10,12 @@ from functions.answers import BodyRefused, answer, body_refused, malformed, prob
 from functions.people import Person, may_read, require
 from functions.traced import traced
 from shared import telemetry
-from shared.approving import Answer, Approver, decide_approval
-from shared.authority.credit import CreditPolicy
-from shared.domain.credit_request import UnknownEntity, read_check
 from shared.errors import Conflict, Fault, Malformed, Permanent, Transient
-from shared.flows import checkout_credit_check as flow
 from shared.wiring import Hub, hub
+
+if TYPE_CHECKING:
+    from shared.approving import Answer
+    from shared.authority.credit import CreditPolicy
 
 bp = func.Blueprint()
 _STATUS = {
@@ -33,6 +33,9 @@ _STATUS = {
 @bp.route(route="credit-checks", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 @traced
 async def checkout_credit_check(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.domain.credit_request import read_check
+    from shared.flows import checkout_credit_check as flow
+
     connected = await hub()
     correlation_id, _ = telemetry.correlation_of(telemetry.traceparent.get())
     try:
@@ -48,6 +51,8 @@ async def checkout_credit_check(req: func.HttpRequest) -> func.HttpResponse:
 @traced
 async def credit_decision_read(req: func.HttpRequest) -> func.HttpResponse:
     """Commerce polls it with the service key; whoever approves reads it signed in."""
+    from shared.flows import checkout_credit_check as flow
+
     connected = await hub()
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):
         return refused
@@ -64,6 +69,8 @@ async def credit_decision_read(req: func.HttpRequest) -> func.HttpResponse:
 @bp.route(route="credit-checks/{decisionId}/release", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 @traced
 async def credit_hold_release(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.flows import checkout_credit_check as flow
+
     connected = await hub()
     try:
         found = await flow.release(req.route_params.get("decisionId", ""), connected)
@@ -91,6 +98,8 @@ async def credit_approval(req: func.HttpRequest) -> func.HttpResponse:
 
 
 async def _decide(decision_id: str, approved: bool, comment: str, person: Person, connected: Hub) -> Answer | None:
+    from shared.approving import Approver, decide_approval
+
     approver = Approver((person.name, person.id), person.roles, "api")
     try:
         return await decide_approval(decision_id, approved=approved, comment=comment, approver=approver, hub=connected)
@@ -123,6 +132,8 @@ def _word(raw: Any) -> tuple[bool, str]:
 
 
 def _refusal(error: Exception) -> func.HttpResponse:
+    from shared.domain.credit_request import UnknownEntity
+
     match error:
         case BodyRefused():
             return body_refused(error)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import azure.functions as func
 
 from functions.answers import answer, unavailable
-from functions.openapi import DOCUMENT
 from functions.people import may_read
 from functions.traced import traced
 from shared.errors import Transient
-from shared.flows.flow_pausing import flow_states
-from shared.reports.pages import render
-from shared.stores.cases import Case, Wanted
-from shared.stores.closes import list_looked
 from shared.wiring import Hub, hub
+
+if TYPE_CHECKING:
+    from shared.stores.cases import Case
 
 bp = func.Blueprint()
 _CASES_SHOWN = 100
@@ -29,6 +27,8 @@ _PERIODS_SHOWN = 12
 @bp.route(route="console", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def console(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.reports.pages import render
+
     connected = await hub()
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):
         return refused
@@ -54,11 +54,17 @@ async def console(req: func.HttpRequest) -> func.HttpResponse:
 @bp.route(route="openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def openapi(req: func.HttpRequest) -> func.HttpResponse:
+    from functions.openapi import DOCUMENT
+
     return answer(DOCUMENT)
 
 
 async def _standing(connected: Hub) -> dict[str, Any]:
     """What stands at this moment: cases, flows with their parked keys, the last look at each period."""
+    from shared.flows.flow_pausing import flow_states
+    from shared.stores.cases import Wanted
+    from shared.stores.closes import list_looked
+
     cases = list(reversed(await connected.cases.find(Wanted())))
     states = await flow_states(connected)
     now = connected.clock()

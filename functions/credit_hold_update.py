@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from shared.delivery import settle_without_dossier
-from shared.flows.credit_hold_update import credit_hold_update as story
-
 bp = func.Blueprint()
 
 
@@ -19,4 +16,7 @@ bp = func.Blueprint()
     is_sessions_enabled=True,
 )
 async def credit_hold_update(message: func.ServiceBusMessage) -> None:
+    from shared.delivery import settle_without_dossier
+    from shared.flows.credit_hold_update import credit_hold_update as story
+
     await settle_without_dossier(message, "credit_hold_update", story)

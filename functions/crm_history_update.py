@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from shared.delivery import settle
-from shared.flows.crm_history_update import crm_history_update as story
-
 bp = func.Blueprint()
 
 
@@ -19,4 +16,7 @@ bp = func.Blueprint()
     is_sessions_enabled=True,
 )
 async def crm_history_update(message: func.ServiceBusMessage) -> None:
+    from shared.delivery import settle
+    from shared.flows.crm_history_update import crm_history_update as story
+
     await settle(message, "crm_history_update", story, recalls=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from shared.delivery import TOPICS, settle_dead_letter
+from shared.topics import TOPICS
 
 bp = func.Blueprint()
 
 
 def _door(flow: str, topic: str) -> None:
     async def dead_letters(message: func.ServiceBusMessage) -> None:
+        from shared.delivery import settle_dead_letter
+
         await settle_dead_letter(message, flow)
 
     trigger = bp.service_bus_topic_trigger(

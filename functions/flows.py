@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
 from functions.answers import BodyRefused, answer, body_refused, malformed, problem, read_json, unavailable
 from functions.people import Person, may_read, require
 from functions.traced import traced
-from shared.delivery import TOPICS
 from shared.errors import Fault, Malformed, Permanent, Transient
-from shared.flows.flow_pausing import FlowState, flow_states, pause_flow, resume_flow
+from shared.topics import TOPICS
 from shared.wiring import hub
+
+if TYPE_CHECKING:
+    from shared.flows.flow_pausing import FlowState
 
 bp = func.Blueprint()
 
@@ -21,6 +23,8 @@ bp = func.Blueprint()
 @bp.route(route="flows", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def flows_list(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.flows.flow_pausing import flow_states
+
     connected = await hub()
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):
         return refused
@@ -34,6 +38,8 @@ async def flows_list(req: func.HttpRequest) -> func.HttpResponse:
 @bp.route(route="flows/{flow}/pause", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def flows_pause(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.flows.flow_pausing import pause_flow
+
     person = require(req, "Operator")
     if not isinstance(person, Person):
         return person
@@ -60,6 +66,8 @@ async def flows_pause(req: func.HttpRequest) -> func.HttpResponse:
 @bp.route(route="flows/{flow}/resume", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def flows_resume(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.flows.flow_pausing import resume_flow
+
     person = require(req, "Operator")
     if not isinstance(person, Person):
         return person

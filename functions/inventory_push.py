@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from shared.delivery import settle
-from shared.flows.inventory_push import inventory_push as story
-
 bp = func.Blueprint()
 
 
@@ -19,4 +16,7 @@ bp = func.Blueprint()
     is_sessions_enabled=True,
 )
 async def inventory_push(message: func.ServiceBusMessage) -> None:
+    from shared.delivery import settle
+    from shared.flows.inventory_push import inventory_push as story
+
     await settle(message, "inventory_push", story)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import azure.functions as func
@@ -12,10 +12,11 @@ from functions.people import Person, may_read, require
 from functions.queries import duration, read_query
 from functions.traced import traced
 from shared.errors import Malformed, Permanent, Transient
-from shared.flows.lifecycle import LATE, Late, Lifecycle, late_orders, read_lifecycle
-from shared.flows.lost_order_sweep import recover_order
-from shared.stores.records import Evidence
 from shared.wiring import hub
+
+if TYPE_CHECKING:
+    from shared.flows.lifecycle import Late, Lifecycle
+    from shared.stores.records import Evidence
 
 bp = func.Blueprint()
 
@@ -48,6 +49,8 @@ async def lineage(req: func.HttpRequest) -> func.HttpResponse:
 @bp.route(route="lifecycle/{legalEntity}/{orderNumber}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def lifecycle(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.flows.lifecycle import read_lifecycle
+
     connected = await hub()
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):
         return refused
@@ -65,6 +68,8 @@ async def lifecycle(req: func.HttpRequest) -> func.HttpResponse:
 @bp.route(route="lifecycle/{legalEntity}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def lifecycle_late(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.flows.lifecycle import LATE, late_orders
+
     connected = await hub()
     if refused := may_read(req, connected.settings.service_key.get_secret_value()):
         return refused
@@ -95,6 +100,8 @@ async def lifecycle_late(req: func.HttpRequest) -> func.HttpResponse:
 @bp.route(route="lifecycle/{legalEntity}/{orderNumber}/recover", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def lifecycle_recover(req: func.HttpRequest) -> func.HttpResponse:
+    from shared.flows.lost_order_sweep import recover_order
+
     person = require(req, "Operator")
     if not isinstance(person, Person):
         return person

@@ -15,7 +15,7 @@ bp = func.Blueprint()
 @bp.timer_trigger(arg_name="timer", schedule="0 */10 * * * *")
 @traced_timer
 async def lost_order_sweep(timer: func.TimerRequest) -> None:
-    from shared.flows import lost_order_sweep as flow  # noqa: PLC0415 - DuckDB loads when somebody compares
+    from shared.flows import lost_order_sweep as flow  # DuckDB loads when somebody compares
 
     counted = await flow.lost_order_sweep(await hub())
     telemetry.log_outcome("lost_order_sweep", **counted)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from shared.delivery import settle
-from shared.flows.order_to_ledger import order_to_ledger as story
-
 bp = func.Blueprint()
 
 
@@ -19,4 +16,7 @@ bp = func.Blueprint()
     is_sessions_enabled=True,
 )
 async def order_to_ledger(message: func.ServiceBusMessage) -> None:
+    from shared.delivery import settle
+    from shared.flows.order_to_ledger import order_to_ledger as story
+
     await settle(message, "order_to_ledger", story)

@@ -6,8 +6,6 @@ import azure.functions as func
 
 from functions.traced import traced_timer
 from shared import telemetry
-from shared.flows import parked_sweep as flow
-from shared.flows.standing import tell_standing
 from shared.wiring import hub
 
 bp = func.Blueprint()
@@ -17,6 +15,9 @@ bp = func.Blueprint()
 @bp.timer_trigger(arg_name="timer", schedule="0 * * * * *")
 @traced_timer
 async def parked_sweep(timer: func.TimerRequest) -> None:
+    from shared.flows import parked_sweep as flow
+    from shared.flows.standing import tell_standing
+
     connected = await hub()
     counted = await flow.parked_sweep(connected)
     await tell_standing(connected)

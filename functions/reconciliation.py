@@ -24,7 +24,7 @@ _CARRIED_MAX = 1000
 @bp.route(_ROUTE, methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 @traced
 async def reconciliation(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.flows.reconciliation import reconcile  # noqa: PLC0415 - DuckDB loads when somebody reconciles
+    from shared.flows.reconciliation import reconcile  # DuckDB loads when somebody reconciles
 
     connected = await hub()
     if refused := _refused(req, connected):
@@ -54,14 +54,14 @@ async def reconciliation_close(req: func.HttpRequest) -> func.HttpResponse:
 @bp.timer_trigger(arg_name="timer", schedule="0 30 2 * * *")
 @traced_timer
 async def reconciliation_sweep(timer: func.TimerRequest) -> None:
-    from shared.flows import reconciliation as flow  # noqa: PLC0415 - DuckDB loads when somebody reconciles
+    from shared.flows import reconciliation as flow  # DuckDB loads when somebody reconciles
 
     counted = await flow.reconciliation_sweep(await hub())
     telemetry.log_outcome("reconciliation_sweep", **counted)
 
 
 async def _close(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.flows.reconciliation import NotClosable, close_period  # noqa: PLC0415 - as above
+    from shared.flows.reconciliation import NotClosable, close_period  # as above
 
     person = require(req, "Controller")
     if not isinstance(person, Person):
@@ -88,8 +88,8 @@ async def _close(req: func.HttpRequest) -> func.HttpResponse:
 
 
 async def _certificates(req: func.HttpRequest) -> func.HttpResponse:
-    from shared.domain.fiscal import read_month  # noqa: PLC0415 - beside its use
-    from shared.stores.closes import read_closes  # noqa: PLC0415 - as above
+    from shared.domain.fiscal import read_month  # beside its use
+    from shared.stores.closes import read_closes  # as above
 
     connected = await hub()
     if refused := _refused(req, connected):
@@ -114,8 +114,8 @@ async def _certificates(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _told(wanted: str, report: Any, closes: Any) -> func.HttpResponse:
-    from shared.reports.month_end import as_csv, as_html  # noqa: PLC0415 - Jinja2 loads when somebody asks for a page
-    from shared.reports.reconciliation import as_json  # noqa: PLC0415
+    from shared.reports.month_end import as_csv, as_html  # Jinja2 loads when somebody asks for a page
+    from shared.reports.reconciliation import as_json
 
     if wanted == "json":
         return answer(as_json(report, closes))

@@ -10,6 +10,7 @@ connections refused, and lets Microsoft's worker library index it: every functio
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import subprocess
@@ -30,14 +31,9 @@ FILES: Final = frozenset({"function_app.py", "host.json", "requirements.txt"})
 ROOMS: Final = {"functions": {".py"}, "shared": {".py", ".yaml", ".html"}}
 """What runs: these files, and in these folders files of these kinds."""
 LATE: Final = (
-    "azure.data",
-    "azure.identity",
-    "azure.monitor",
-    "azure.storage",
-    "duckdb",
-    "jinja2",
+    "aiohttp", "azure.data", "azure.identity", "azure.monitor", "azure.servicebus", "azure.storage", "duckdb", "jinja2",
     "opentelemetry.sdk",
-)
+)  # fmt: skip
 """What is loaded where it is used, never at import."""
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest moment that a zip can tell
 
@@ -86,7 +82,7 @@ def prove(package: Path, root: Path = ROOT) -> Proven:
         _run([*pip, "check", "-q"], app, "its requirements contradict one another")
         installed = _run([*pip, "list", "--format", "json"], app, "what is installed cannot be listed")
         imported, indexed = import_alone(python, app), index(python, app, root)
-    expected = set(import_alone(Path(sys.executable), root))
+    expected = set(registered(root))
     for told, found in (("imported", set(imported)), ("indexed", set(indexed))):
         if found != expected:
             raise PackageRefused(f"{told}: {sorted(expected - found)} missing, {sorted(found - expected)} too many")
@@ -94,7 +90,10 @@ def prove(package: Path, root: Path = ROOT) -> Proven:
 
 
 def import_alone(python: Path, app: Path, libraries: Path | None = None) -> list[str]:
-    """Import the app with its own requirements alone; its functions. A connection or a late library refuses it."""
+    """Import the app with its own requirements alone; its functions. A connection or an early library refuses it.
+
+    What is imported late is imported after that, so that nothing is missed only when a message comes.
+    """
     script = (
         "import json, socket, sys\n"
         f"sys.path[:0] = {[str(app)] if libraries is None else [str(app), str(libraries)]!r}\n"
@@ -103,10 +102,33 @@ def import_alone(python: Path, app: Path, libraries: Path | None = None) -> list
         "from function_app import app\n"
         f"early = [name for name in {LATE!r} if name in sys.modules]\n"
         "if early: raise SystemExit(f'loaded at import, used later: {early}')\n"
+        "from importlib import import_module\n"
+        f"for name in {imports_of(app)!r}: import_module(name)\n"
         "print(json.dumps(sorted(one.get_function_name() for one in app.get_functions())))\n"
     )
     options = ["-I"] if libraries is None else ["-I", "-S"]
     return _names(_run([str(python), *options, "-c", script], app, "the app does not import"))
+
+
+def registered(root: Path) -> list[str]:
+    """The functions that the sources register, where everything is installed."""
+    script = (
+        "import json\nfrom function_app import app\n"
+        "print(json.dumps(sorted(one.get_function_name() for one in app.get_functions())))\n"
+    )
+    return _names(_run([sys.executable, "-c", script], root, "the sources do not import"))
+
+
+def imports_of(app: Path) -> list[str]:
+    """Every module that any line of the app's sources imports, also where it does so late."""
+    found: set[str] = set()
+    for path in (app / name for name in _left(app, ()) if name.endswith(".py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module)
+    return sorted(found)
 
 
 def index(python: Path, app: Path, root: Path) -> list[str]:

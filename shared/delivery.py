@@ -41,20 +41,12 @@ from shared.stores.parking import Parked, park_operations, parked_in
 from shared.stores.records import Dossier, Outcome, lineage_row
 from shared.stores.table import Op, Row, RowChanged, RowExists
 from shared.telemetry.names import FLOW, FRESHNESS, KEY, KIND, LAG, MESSAGE_AGE, OUTCOMES, PARKED, RULING, WAITS
+from shared.topics import TOPICS
 from shared.wiring import Hub, hub
 
 Story = Callable[[Change, Dossier, Hub], Awaitable[Outcome]]
 BareStory = Callable[[Change, Hub], Awaitable[Outcome]]
 
-TOPICS = {
-    "credit_hold_update": "orders",
-    "order_to_ledger": "orders",
-    "crm_history_update": "orders",
-    "inventory_push": "changes",
-    "account_sync": "changes",
-    "credit_approval_sync": "changes",
-}
-"""Flow → the topic whose subscription of the same name it reads."""
 _RACES_MAX = 12
 _SUSPECT_DELIVERIES = 2
 _WHY_MAX = 2000

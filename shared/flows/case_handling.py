@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from shared.delivery import TOPICS
 from shared.domain.changes import Change, decode
 from shared.domain.events import topic_of
 from shared.errors import ConcordError, Conflict, Malformed, Permanent, Transient
@@ -20,6 +19,7 @@ from shared.messaging import WAKE_UP
 from shared.stores.cases import OPEN, Case
 from shared.stores.parking import Parked, parked_in
 from shared.stores.table import RowChanged
+from shared.topics import TOPICS
 from shared.wiring import Hub
 
 Decision = Literal["replay", "resolve", "discard"]

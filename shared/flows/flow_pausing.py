@@ -12,12 +12,12 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.delivery import TOPICS
 from shared.domain.changes import Change
 from shared.errors import Permanent
 from shared.messaging import WAKE_UP
 from shared.stores.pauses import Pause
 from shared.stores.table import Row
+from shared.topics import TOPICS
 from shared.wiring import Hub
 
 PAUSABLE = tuple(flow for flow in TOPICS if flow != "credit_hold_update")

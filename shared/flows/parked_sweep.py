@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from shared.delivery import TOPICS
 from shared.messaging import WAKE_UP
 from shared.stores.parking import may_land_yet, parked_in
 from shared.stores.table import RowChanged
+from shared.topics import TOPICS
 from shared.wiring import Hub
 
 _GRACE = timedelta(seconds=5)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from shared import telemetry
-from shared.delivery import TOPICS
 from shared.stores.cases import OPEN
 from shared.telemetry.names import CASE_AGE, OPEN_CASES, PARKED_AGE, PARKED_KEYS
+from shared.topics import TOPICS
 from shared.wiring import Hub
 
 

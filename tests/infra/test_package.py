@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from scripts.package import LATE, PackageRefused, build, import_alone, index
+from scripts.package import LATE, PackageRefused, build, import_alone, index, registered
 from tests.infra.conftest import ROOT
 
 
@@ -87,16 +87,19 @@ def test_the_packaged_app_imports_and_indexes_on_its_own_requirements_with_all_i
     _link_required(tmp_path)
     for late in ("duckdb", "jinja2", "opentelemetry"):
         assert (tmp_path / late).exists(), f"{late} is there, and is not loaded"
-    here = import_alone(Path(sys.executable), ROOT)
+    here = registered(ROOT)
     assert import_alone(Path(sys.executable), app, tmp_path) == here
     assert len(here) > 35
     assert index(Path(sys.executable), app, ROOT) == here
 
 
-def test_a_library_that_is_not_required_is_missed(app: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("library", ["msgspec", "aiohttp", "duckdb"])
+def test_a_library_that_is_not_required_is_missed_also_where_it_is_loaded_late(
+    library: str, app: Path, tmp_path: Path
+) -> None:
     _link_required(tmp_path)
-    (tmp_path / "aiohttp").unlink()
-    with pytest.raises(PackageRefused, match="No module named 'aiohttp'"):
+    (tmp_path / library).unlink()
+    with pytest.raises(PackageRefused, match=f"No module named '{library}'"):
         import_alone(Path(sys.executable), app, tmp_path)
 
 
