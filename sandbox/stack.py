@@ -38,6 +38,7 @@ _RESTART_EXIT_CODE: Final = 75
 _WORKER_GRACE_SECONDS: Final = 12.0
 _WORKER_DRAIN_SECONDS: Final = 8
 _GRACE_SECONDS: Final = 5.0
+_KEEP_ALIVE_SECONDS: Final = "120"
 _STARTS_FAILED_MAX: Final = 3
 _ACCOUNT: Final = "devstoreaccount1"
 _SAP_USER: Final = "CONCORD"
@@ -329,6 +330,8 @@ class Stack:
         argv = [_azurite_program(), "--location", str(self._data), "--silent", "--disableTelemetry"]
         argv += ["--skipApiVersionCheck", "--tablePort", str(ports.tables), "--blobPort", str(ports.blobs)]
         argv += ["--queuePort", str(ports.queues)]
+        # as long as Azure's front ends: Azurite's own 5 seconds end connections just as a client uses them again
+        argv += ["--tableKeepAliveTimeout", _KEEP_ALIVE_SECONDS, "--blobKeepAliveTimeout", _KEEP_ALIVE_SECONDS]
         return Command(
             "azurite",
             argv,
