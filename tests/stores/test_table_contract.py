@@ -63,6 +63,31 @@ async def test_the_etag_of_a_transaction_is_the_one_a_read_gives(table: Table) -
     assert [row.etag for row in rows] == etags
 
 
+async def test_a_transaction_carries_every_kind_of_value_under_every_kind_of_key(table: Table) -> None:
+    partition, key = "account|O'Hara & Søn/東京", "0|hold|50% of 'all' \\ #1?"
+    values = {"text": 'Zoë — 東京 "quoted"\r\nnext --changeset_1', "count": -7, "flag": False, "body0": b"\x00\r\n--"}
+    etags = await table.transact(
+        partition, [Op("insert", Row(partition, key, values)), Op("upsert", Row(partition, "0|b", {"n": 1}))]
+    )
+    found = await table.read(partition, key)
+    assert found is not None and dict(found.values) == values and found.etag == etags[0]
+    moved = [Op("delete", Row(partition, key, {}), etags[0]), Op("insert", Row(partition, f"1{key[1:]}", values))]
+    await table.transact(partition, moved)
+    assert await table.read(partition, key) is None
+    kept = await table.read(partition, f"1{key[1:]}")
+    assert kept is not None and dict(kept.values) == values
+
+
+async def test_a_hundred_rows_go_in_one_transaction_and_all_or_none_of_them(table: Table) -> None:
+    rows = [Op("insert", Row("p", f"{number:03d}", {"body": "x" * 2000})) for number in range(100)]
+    assert len(set(await table.transact("p", rows))) >= 1
+    assert len(await table.query("p")) == 100
+    with pytest.raises(RowExists) as taken:
+        await table.transact("p", [Op("insert", Row("p", f"{100 + n}", {})) for n in range(60)] + [rows[42]])
+    assert taken.value.key == "042"
+    assert len(await table.query("p")) == 100
+
+
 async def test_a_query_gives_one_partition_in_key_order_by_prefix_and_bound(table: Table) -> None:
     for key in ("1|z", "0|b", "0|a", "0|c"):
         await table.insert(Row("p", key, {}))
