@@ -228,6 +228,7 @@ class Figure:
 
     `lag` is set for a source of totals only: a posting counts as contained when it is that much older than `as_of`.
     `cleared` are posting keys that SAP knows as paid or reversed, so neither the figure nor a hold needs to hold them.
+    `invoices` are the items that are invoices, by legal entity and order.
     """
 
     as_of: datetime
@@ -238,6 +239,7 @@ class Figure:
     cleared: frozenset[str] = frozenset()
     references: frozenset[str] = field(init=False)
     documents: frozenset[tuple[str, str, str]] = field(init=False)
+    invoices: Mapping[tuple[str, str], tuple[Item, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "references", frozenset(item.reference for item in self.items if item.reference))
@@ -246,6 +248,12 @@ class Figure:
             "documents",
             frozenset((item.company_code, item.document, item.fiscal_year) for item in self.items if item.document),
         )
+        invoices: dict[tuple[str, str], tuple[Item, ...]] = {}
+        for item in self.items:
+            if item.kind == "invoice":
+                order = (item.legal_entity, item.order)
+                invoices[order] = (*invoices.get(order, ()), item)
+        object.__setattr__(self, "invoices", invoices)
 
     def contains(self, posting: Posting) -> bool:
         """Whether this figure is seen to contain the posting; not seen is not contained."""

@@ -7,7 +7,8 @@ An overlap errs on the safe side for a moment; a gap would overspend.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.domain.credit import LIVE, Figure, Hold, Posting
@@ -17,19 +18,52 @@ REMEMBERED = "remembered"
 """Source of a figure that was read earlier and does not tell its items any more."""
 
 
-def families_of(holds: Iterable[Hold]) -> dict[str, list[Hold]]:
-    """Holds of one checkout and of the changes that replace it belong together."""
-    families: defaultdict[str, list[Hold]] = defaultdict(list)
-    for hold in holds:
-        families[hold.family].append(hold)
-    return dict(families)
+class HeldByFamily:
+    """What the checkouts of one account hold beside one figure, in one currency, kept up as holds are added.
 
+    Holds of one checkout and of the changes that replace it are one family and count once together. Each family is
+    counted once for a whole group of checkouts: counting all of them again for each would be the square of it.
+    """
 
-def held_by(
-    families: Mapping[str, Sequence[Hold]], figure: Figure, now: datetime, memory: timedelta
-) -> dict[str, Money]:
-    """What each family still counts, beside the figure."""
-    return {family: counted(members, figure, now, memory) for family, members in families.items()}
+    def __init__(
+        self,
+        holds: Iterable[Hold],
+        figure: Figure,
+        *,
+        convert: Callable[[Money], Money],
+        currency: str,
+        now: datetime,
+        memory: timedelta,
+    ) -> None:
+        """`convert` gives an amount in `currency`."""
+        self._figure, self._convert = figure, convert
+        self._now, self._memory = now, memory
+        self._nothing = Money.zero(currency)
+        self._families: defaultdict[str, list[Hold]] = defaultdict(list)
+        for hold in holds:
+            self._families[hold.family].append(self._weighed(hold))
+        self._counted = {name: self._count(members) for name, members in self._families.items()}
+        self._all = sum(self._counted.values(), self._nothing)
+
+    def of(self, family: str) -> Money:
+        return self._counted.get(family, self._nothing)
+
+    def of_others(self, family: str) -> Money:
+        return self._all - self.of(family)
+
+    def add(self, hold: Hold) -> None:
+        before = self.of(hold.family)
+        members = self._families[hold.family]
+        members.append(self._weighed(hold))
+        self._counted[hold.family] = self._count(members)
+        self._all = self._all - before + self._counted[hold.family]
+
+    def _weighed(self, hold: Hold) -> Hold:
+        value = self._convert(hold.value)
+        return hold if value is hold.value else replace(hold, value=value)
+
+    def _count(self, members: Sequence[Hold]) -> Money:
+        return counted(members, self._figure, self._now, self._memory)
 
 
 def counted(members: Sequence[Hold], figure: Figure, now: datetime, memory: timedelta) -> Money:
@@ -105,11 +139,9 @@ def _already_in(live: Sequence[Hold], figure: Figure) -> Money:
     return sum(
         (
             item.amount
-            for item in figure.items
-            if item.kind == "invoice"
-            and (item.legal_entity, item.order) in orders
-            and item.reference not in known
-            and item.amount > zero
+            for order in orders
+            for item in figure.invoices.get(order, ())
+            if item.reference not in known and item.amount > zero
         ),
         zero,
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from shared.authority.credit import Entity, Rules
+from shared.authority.credit import Entity, Rates, Rules
 from shared.domain.credit import (
     LIVE,
     ApprovalView,
@@ -29,7 +29,7 @@ from shared.domain.credit import (
     Simulation,
     place_of,
 )
-from shared.domain.credit_counting import families_of, held_by, is_paid, is_wholly_in, unseen_postings
+from shared.domain.credit_counting import HeldByFamily, is_paid, is_wholly_in, unseen_postings
 from shared.domain.credit_decision import Verdict, decide, decide_without_sap, rate_is_known, refuse
 from shared.domain.credit_transitions import consume
 from shared.domain.money import Money
@@ -295,18 +295,18 @@ class CheckDesk:
         memory = timedelta(minutes=first.entity.memory_minutes)
         figure = said.figure
         now = book.clock()
-        holds = [one.hold for one in held]
+        against = _Against([one.hold for one in held], now, memory, book.policy.rates)
         operations: list[Op] = []
         records: list[tuple[_Waiting, DecisionRecord, Hold | None]] = []
         placed: list[tuple[Hold, int]] = []
         for one, (simulation, late) in zip(group, simulations, strict=True):
             heard = said if not late or figure is None else SaidBySap(said.remembered, None, late)
-            record, hold = self._decide(one, before, heard, simulation, holds, now, memory)
+            record, hold = self._decide(one, before, heard, simulation, against, now)
             records.append((one, record, hold))
             row = rows.decision_row(record)
             operations.append(Op("replace", row, one.record_etag) if one.record_etag else Op("insert", row))
             if hold is not None:
-                holds.append(hold)
+                against.add(hold)
                 placed.append((hold, len(operations)))
                 operations.append(Op("insert", rows.live_row(hold)))
         room = _OPERATIONS_MAX - len(operations)
@@ -349,9 +349,8 @@ class CheckDesk:
         before: Remembered | None,
         said: SaidBySap,
         simulation: Simulation | None,
-        holds: list[Hold],
+        against: _Against,
         now: datetime,
-        memory: timedelta,
     ) -> tuple[DecisionRecord, Hold | None]:
         request, entity, policy = one.request, one.entity, self._book.policy
         figure = said.figure
@@ -360,18 +359,18 @@ class CheckDesk:
         rules = policy.rules_for(request.legal_entity, account.risk_class if account else "")
         currency = account.limit.currency if account and account.limit else entity.currency
         today = now.astimezone(entity.zone).date()
-        family = next((hold.family for hold in holds if hold.id == request.replaces), request.decision_id)
+        family = against.family_of(request)
         if (no_rate := rate_is_known(request, policy.rates, currency)) is not None:
             verdict = refuse(request, Money.zero(currency), "declined", no_rate, rules)
         elif figure is None or account is None:
             old = before.figure() if before else None
-            own, other = self._held(request, family, holds, old, currency, now, memory)
+            own, other = against.held(request, family, old, currency)
             verdict = decide_without_sap(
                 request, account, old, why=said.why, held=other, held_after=own, rules=rules, rates=policy.rates,
                 currency=currency, today=today, now_minus_figure=now - old.as_of if old else None,
             )  # fmt: skip
         else:
-            own, other = self._held(request, family, holds, figure, currency, now, memory)
+            own, other = against.held(request, family, figure, currency)
             verdict = decide(
                 request, account, figure, held=other or Money.zero(currency), held_after=own or Money.zero(currency),
                 simulation=simulation, rules=rules, rates=policy.rates, currency=currency, today=today,
@@ -379,27 +378,6 @@ class CheckDesk:
         if one.approved_by is not None:
             verdict = _approved(verdict)
         return self._record(one, verdict, family, rules, now)
-
-    def _held(
-        self,
-        request: CheckRequest,
-        family: str,
-        holds: list[Hold],
-        figure: Figure | None,
-        currency: str,
-        now: datetime,
-        memory: timedelta,
-    ) -> tuple[Money | None, Money | None]:
-        """What is held with this order in, and what others hold; None without a figure to see it against."""
-        if figure is None:
-            return None, None
-        rates = self._book.policy.rates
-        weighed = [replace(hold, value=rates.convert(hold.value, currency)) for hold in holds]
-        counted = held_by(families_of(weighed), figure, now, memory)
-        others = sum((value for name, value in counted.items() if name != family), Money.zero(currency))
-        value = rates.convert(request.on_account, currency)
-        own = counted.get(family, Money.zero(currency))
-        return others + max(own, value, key=lambda money: money.amount), others
 
     def _record(
         self, one: _Waiting, verdict: Verdict, family: str, rules: Rules, now: datetime
@@ -444,6 +422,44 @@ class CheckDesk:
             family=family,
         )
         return record, hold
+
+
+class _Against:
+    """What one round's checkouts are weighed against: the account's holds, those the round itself places included."""
+
+    def __init__(self, holds: list[Hold], now: datetime, memory: timedelta, rates: Rates) -> None:
+        self._holds = holds
+        self._families = {hold.id: hold.family for hold in holds}
+        self._now, self._memory, self._rates = now, memory, rates
+        self._counted: dict[tuple[str, str], HeldByFamily] = {}
+
+    def family_of(self, request: CheckRequest) -> str:
+        """A change of a checkout belongs to what it replaces."""
+        return self._families.get(request.replaces, request.decision_id)
+
+    def held(
+        self, request: CheckRequest, family: str, figure: Figure | None, currency: str
+    ) -> tuple[Money | None, Money | None]:
+        """What is held with this order in, and what others hold; None without a figure to see it against."""
+        if figure is None:
+            return None, None
+        # A round sees one live figure at most, and the remembered one: their sources tell them apart.
+        counted = self._counted.get((figure.source, currency))
+        if counted is None:
+            counted = HeldByFamily(
+                self._holds, figure, convert=lambda value: self._rates.convert(value, currency), currency=currency,
+                now=self._now, memory=self._memory,
+            )  # fmt: skip
+            self._counted[figure.source, currency] = counted
+        others, own = counted.of_others(family), counted.of(family)
+        value = self._rates.convert(request.on_account, currency)
+        return others + max(own, value, key=lambda money: money.amount), others
+
+    def add(self, hold: Hold) -> None:
+        self._holds.append(hold)
+        self._families[hold.id] = hold.family
+        for counted in self._counted.values():
+            counted.add(hold)
 
 
 def _approved(verdict: Verdict) -> Verdict:
