@@ -102,7 +102,7 @@ class Settings(BaseModel):
     sap_user: str = Field(alias="Sap__user", min_length=1, description="communication user in SAP")
     sap_password: SecretStr = Field(alias="Sap__password", min_length=1, description="password of that user")
     sap_concurrent_calls: int = Field(
-        32, alias="Sap__concurrentCalls", ge=1, le=1000, description="calls to SAP that one worker lets run at once"
+        64, alias="Sap__concurrentCalls", ge=1, le=1000, description="calls to SAP that one worker lets run at once"
     )
     dataverse_url: Address = Field(alias="Dataverse__url", description="address of the Dataverse organization")
     commerce_retail_url: Address = Field(alias="Commerce__retailUrl", description="address of the Commerce Scale Unit")
