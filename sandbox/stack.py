@@ -489,13 +489,19 @@ def main() -> int:
     up.add_argument("--out", type=Path, default=ROOT / "out" / "stack.json")
     up.add_argument("--app", type=Path, default=ROOT, help="folder of function_app.py")
     up.add_argument("--simulators", nargs="*", choices=SIMULATORS, default=list(SIMULATORS), help="which to start")
+    up.add_argument("--traces", type=Path, help="file that traces and metrics are written to, for sandbox.trace")
     given = parser.parse_args()
     if given.workers < 1:
         parser.error("at least one worker")
     if given.overlay is not None and not given.overlay.is_file():
         parser.error(f"there is no file {given.overlay}")
     stack = Stack(
-        workers=given.workers, overlay=given.overlay, out=given.out, app=given.app, simulators=given.simulators
+        workers=given.workers,
+        overlay=given.overlay,
+        out=given.out,
+        app=given.app,
+        simulators=given.simulators,
+        settings={"Concord__traces": str(given.traces.resolve())} if given.traces else None,
     )
     return asyncio.run(_up(stack))
 

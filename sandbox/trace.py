@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 _BAR_COLUMNS: Final = 40
+_PIPED_COLUMNS: Final = 150
 _COLOURS: Final = {"server": "cyan", "consumer": "green", "producer": "yellow", "client": "blue"}
 
 
@@ -182,7 +183,7 @@ def main() -> int:
     if not spans:
         print(f"no trace of order {given.order} in {given.spans}", file=sys.stderr)
         return 1
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
     for trace in dict.fromkeys(span.trace for span in spans):
         console.print(shown(forest([span for span in spans if span.trace == trace]), everything=given.all))
     return 0
