@@ -1,4 +1,4 @@
-"""The README tells the truth: its authority table is the policy file's, its flows are the app's, its links lead somewhere."""
+"""The README tells the truth: its authority table is the policy file's, its flows are the app's, its links lead on."""
 
 from __future__ import annotations
 
