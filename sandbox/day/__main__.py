@@ -9,7 +9,7 @@ import json
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -17,17 +17,18 @@ from typing import Annotated, Any, Final
 import aiohttp
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.markup import escape
 
 from sandbox.day import report
 from sandbox.day.figures import Outcome, summary
 from sandbox.day.invoices import day_of
 from sandbox.day.observation import facts_of, inventory_of, latencies_of, parking_of, periods_of
 from sandbox.day.plan import Day
-from sandbox.day.quiet import NeverQuiet, Observed, TimerFailed, fire_timers, product_counters, until_quiet
+from sandbox.day.progress import Steps
+from sandbox.day.quiet import NeverQuiet, TimerFailed, fire_timers, product_counters, until_quiet
 from sandbox.day.replay import replay, seed
 from sandbox.day.retail_file import WrongFile, read_rows
-from sandbox.day.systems import CallRefused, systems_of
+from sandbox.day.systems import CallRefused, Systems, systems_of
 from sandbox.day.trading_day import written_day
 from sandbox.kit import exact_json
 from sandbox.stack import ROOT, Stack, StackFailed
@@ -46,10 +47,12 @@ def main(
 ) -> None:
     """Replay a trading day end to end and say whether the three systems tell one truth."""
     console = Console(highlight=False)
+    if orders is not None and data is None:
+        raise typer.BadParameter("orders are counted in a file: name it with DATA", param_hint="ORDERS")
     try:
         day = written_day() if data is None else day_of(read_rows(data), data.name, first=orders)
     except WrongFile as fault:
-        console.print(f"[red]{fault}[/]")
+        console.print(f"[red]{escape(str(fault))}[/]")
         raise typer.Exit(2) from fault
     console.print(f"[bold]{day.title}[/]: {len(day.entries)} orders, {len(day.accounts)} accounts")
     try:
@@ -57,7 +60,7 @@ def main(
             _interruptible(_run(day, out, workers, POLICY if data is None else POLICY_OF_FILES, console))
         )
     except (StackFailed, CallRefused, NeverQuiet, TimerFailed) as fault:
-        console.print(f"[red]the day could not be finished: {fault}[/]")
+        console.print(f"[red]the day could not be finished: {escape(str(fault))}[/]")
         raise typer.Exit(2) from fault
     except asyncio.CancelledError as fault:
         console.print("[yellow]interrupted: everything is stopped[/]")
@@ -78,25 +81,24 @@ async def _interruptible[T](work: Coroutine[Any, Any, T]) -> T:
 
 async def _run(day: Day, out: Path, workers: int, policy: Path, console: Console) -> Outcome:
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="concord-day-") as folder, _bars(console) as bars:
-        starting = bars.add_task("starting the stack", total=None)
+    with tempfile.TemporaryDirectory(prefix="concord-day-") as folder, Steps(console) as steps:
+        steps.begin("starting the stack")
         described = Path(folder) / "stack.json"
         async with (
             Stack(workers=workers, overlay=policy, out=described, logs=out / "logs"),
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=100)) as session,
         ):
-            bars.update(starting, description="the stack stands", total=1, completed=1)
             systems = systems_of(json.loads(described.read_text()), session)
-            progress = _progress(bars)
-            await seed(day, systems, progress)
-            await until_quiet(systems, deadline_seconds=_QUIET_SECONDS, look=_looker(bars, "coming to rest"))
+            await seed(day, systems, steps.count)
+            steps.begin("carrying accounts and stock to Commerce and CRM")
+            await _rest(systems, steps)
             before = await product_counters(systems)
             replaying = time.monotonic()
-            replayed = await replay(day, systems, progress)
-            timers = await _settle(systems, bars)
+            replayed = await replay(day, systems, steps.count)
+            timers = await _settle(systems, steps)
             seconds = time.monotonic() - replaying
             counters = await product_counters(systems)
-            bars.add_task("reconciling", total=None)
+            steps.begin("reconciling and closing")
             facts = await facts_of(day, replayed, systems)
             calls = counters.get("table_calls", 0) - before.get("table_calls", 0)
             return Outcome(
@@ -115,45 +117,26 @@ async def _run(day: Day, out: Path, workers: int, policy: Path, console: Console
             )
 
 
-async def _settle(systems: Any, bars: Progress) -> tuple[str, ...]:
+async def _settle(systems: Systems, steps: Steps) -> tuple[str, ...]:
     """Let everything come to rest, fire the timers, and again, until nothing waits for another try.
 
     What still waits at the deadline is left to the report, which names it.
     """
     deadline = time.monotonic() + _RETRIES_SECONDS
+    steps.begin("coming to rest")
     while True:
-        await until_quiet(systems, deadline_seconds=_QUIET_SECONDS, look=_looker(bars, "coming to rest"))
+        await _rest(systems, steps)
+        steps.say("running the sweeps")
         fired = await fire_timers(systems)
-        await until_quiet(systems, deadline_seconds=_QUIET_SECONDS, look=_looker(bars, "after the sweeps"))
-        if not (await parking_of(systems)).retrying or time.monotonic() > deadline:
+        await _rest(systems, steps)
+        retrying = (await parking_of(systems)).retrying
+        if not retrying or time.monotonic() > deadline:
             return fired
+        steps.say(f"{retrying} keys wait for another try")
 
 
-def _bars(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=console,
-    )  # fmt: skip
-
-
-def _progress(bars: Progress) -> Callable[[str, int, int], None]:
-    tasks: dict[str, Any] = {}
-
-    def progress(name: str, done: int, of: int) -> None:
-        if name not in tasks:
-            tasks[name] = bars.add_task(name, total=of)
-        bars.update(tasks[name], completed=done, total=of)
-
-    return progress
-
-
-def _looker(bars: Progress, name: str) -> Callable[[Observed], None]:
-    task = bars.add_task(name, total=None)
-
-    def look(seen: Observed) -> None:
-        bars.update(task, description=f"{name}: {seen.described()}")
-
-    return look
+async def _rest(systems: Systems, steps: Steps) -> None:
+    await until_quiet(systems, deadline_seconds=_QUIET_SECONDS, look=lambda seen: steps.say(seen.described()))
 
 
 def _write(outcome: Outcome, out: Path) -> None:

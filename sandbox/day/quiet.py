@@ -47,7 +47,7 @@ class Observed:
         """What is still going on, in words."""
         waiting = [f"{name} has {count} events to send" for name, count in self.pending.items() if count]
         waiting += [f"{name} holds {count}" for name, count in (self.held or {}).items() if count]
-        return "; ".join(waiting) or "the product still works"
+        return "; ".join(waiting) or "nothing is under way that shows; looking again"
 
 
 async def until_quiet(systems: Systems, *, deadline_seconds: float, look: Callable[[Observed], None]) -> None:

@@ -9,14 +9,16 @@ from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from sandbox.day.books import Books, Facts, draw
+from sandbox.day.books import Books, Facts, Finding, draw
 from sandbox.day.figures import Outcome, in_decimals, percentiles, summary
 from sandbox.day.pictures import bars, stacked
 from sandbox.day.plan import Day, End
 
 _SHOWN: Final = 40
+_KEPT_ON_SCREEN: Final = 15
 _WORDS: Final = {
     End.POSTED: "on the ledger",
     End.CASE: "a case for a person",
@@ -35,7 +37,7 @@ def draw_books(day: Day, facts: Facts) -> Books:
 
 def on_screen(outcome: Outcome, console: Console) -> None:
     """Money first, then how orders ended, then how fast; what does not hold last, in red."""
-    money = Table("legal entity", "currency", title="Commerce, ledger and customer history")
+    money = Table("entity", "currency", title="Commerce, ledger and customer history")
     for name in ("orders", "Commerce", "ledger", "history", "difference"):
         money.add_column(name, justify="right")
     for total in outcome.books.totals:
@@ -49,6 +51,7 @@ def on_screen(outcome: Outcome, console: Console) -> None:
     for end, count in _ends(outcome):
         ends.add_row(end, str(count))
     console.print(ends)
+    _kept_on_screen(outcome, console)
     told = Table("what", title="The product's own reconciliation")
     for name in ("matched", "explained", "unexplained", "difference"):
         told.add_column(name, justify="right")
@@ -72,7 +75,7 @@ def on_screen(outcome: Outcome, console: Console) -> None:
         f"{outcome.table_calls_per_order} table calls an order, {outcome.inventory.pushed} stock figures pushed"
     )
     for fault in outcome.faults[:_SHOWN]:
-        console.print(f"[red]✗ {fault}[/]", markup=True)
+        console.print(f"[red]✗ {escape(fault)}[/]")
     if len(outcome.faults) > _SHOWN:
         console.print(f"[red]… and {len(outcome.faults) - _SHOWN} more[/]")
     console.print(
@@ -92,6 +95,7 @@ def as_html(outcome: Outcome) -> str:
         summary=summary(outcome),
         written_at=datetime.now().astimezone(),
         amount=_amount,
+        why=_why,
         ends=_ends(outcome),
         words=_WORDS,
         by_channel=stacked(
@@ -107,12 +111,34 @@ def as_html(outcome: Outcome) -> str:
             for name, samples in outcome.latencies.named().items()
             if samples
         ],
-        kept=[finding for finding in findings if finding.end in (End.CASE, *_REFUSED) or finding.problems],
+        kept=_kept(outcome),
         refused=_REFUSED,
     )  # fmt: skip
 
 
 _REFUSED: Final = (End.APPROVAL_REQUIRED, End.DECLINED, End.REFERRED)
+
+
+def _kept(outcome: Outcome) -> list[Finding]:
+    """What a person has to look at: cases, what checkout refused, and whatever does not hold."""
+    return [finding for finding in outcome.books.findings if finding.end in (End.CASE, *_REFUSED) or finding.problems]
+
+
+def _kept_on_screen(outcome: Outcome, console: Console) -> None:
+    kept = _kept(outcome)
+    if not kept:
+        return
+    table = Table("order", "how it ended", "why", title="Left for people, or refused at checkout")
+    for finding in kept[:_KEPT_ON_SCREEN]:
+        ended = _WORDS[finding.end] if finding.end else "unexplained"
+        table.add_row(*(escape(text) for text in (finding.entry.number, ended, _why(finding))))
+    console.print(table)
+    if len(kept) > _KEPT_ON_SCREEN:
+        console.print(f"and {len(kept) - _KEPT_ON_SCREEN} more in report.html")
+
+
+def _why(finding: Finding) -> str:
+    return "; ".join(finding.problems) or finding.reason
 
 
 def _ends(outcome: Outcome) -> list[tuple[str, int]]:
