@@ -25,11 +25,11 @@ $(READY): requirements.txt requirements-dev.txt package.json scripts/setup.sh
 	@bash scripts/setup.sh $(VENV)
 	@touch $@
 
-demo: $(READY) ## a trading day end to end, reconciled and reported (DATA=file.csv[.gz] ORDERS=n to replay a file)
-	@$(PY) -m sandbox.day $(if $(DATA),--data "$(DATA)") $(if $(ORDERS),--orders $(ORDERS))
+demo: $(READY) ## a trading day end to end, reconciled and reported (DATA=file.csv[.gz] ORDERS=n replays a file, WORKERS=n)
+	@$(PY) -m sandbox.day $(if $(DATA),--data "$(DATA)") $(if $(ORDERS),--orders "$(ORDERS)") --workers "$(WORKERS)"
 
 up: $(READY) ## start the local stack and stay (WORKERS=n, OVERLAY=policy.yaml, TRACES=file); writes out/stack.json; Ctrl-C stops it
-	@exec $(PY) -m sandbox.stack up --workers $(WORKERS) $(if $(OVERLAY),--overlay "$(OVERLAY)") $(if $(TRACES),--traces "$(TRACES)")
+	@exec $(PY) -m sandbox.stack up --workers "$(WORKERS)" $(if $(OVERLAY),--overlay "$(OVERLAY)") $(if $(TRACES),--traces "$(TRACES)")
 
 test: $(READY) ## the tests (under 8 minutes on two cores)
 	@$(PY) -m pytest -m "not prove" -n 2 --dist loadfile

@@ -46,21 +46,22 @@ def main(
     workers: Annotated[int, typer.Option(min=1, help="processes of the app")] = 1,
 ) -> None:
     """Replay a trading day end to end and say whether the three systems tell one truth."""
-    console = Console(highlight=False)
+    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
     if orders is not None and data is None:
         raise typer.BadParameter("orders are counted in a file: name it with DATA", param_hint="ORDERS")
+    _clear(out)
     try:
         day = written_day() if data is None else day_of(read_rows(data), data.name, first=orders)
     except WrongFile as fault:
-        console.print(f"[red]{escape(str(fault))}[/]")
+        errors.print(f"[red]{escape(str(fault))}[/]")
         raise typer.Exit(2) from fault
-    console.print(f"[bold]{day.title}[/]: {len(day.entries)} orders, {len(day.accounts)} accounts")
+    console.print(f"[bold]{escape(day.title)}[/]: {len(day.entries)} orders, {len(day.accounts)} accounts")
     try:
         outcome = asyncio.run(
             _interruptible(_run(day, out, workers, POLICY if data is None else POLICY_OF_FILES, console))
         )
     except (StackFailed, CallRefused, NeverQuiet, TimerFailed) as fault:
-        console.print(f"[red]the day could not be finished: {escape(str(fault))}[/]")
+        errors.print(f"[red]the day could not be finished: {escape(str(fault))}[/]")
         raise typer.Exit(2) from fault
     except asyncio.CancelledError as fault:
         console.print("[yellow]interrupted: everything is stopped[/]")
@@ -137,6 +138,12 @@ async def _settle(systems: Systems, steps: Steps) -> tuple[str, ...]:
 
 async def _rest(systems: Systems, steps: Steps) -> None:
     await until_quiet(systems, deadline_seconds=_QUIET_SECONDS, look=lambda seen: steps.say(seen.described()))
+
+
+def _clear(out: Path) -> None:
+    """Take away what an earlier day wrote: should this one not end, nobody takes that for its outcome."""
+    for old in (out / "summary.json", out / "report.html", *out.glob("month-end-*")):
+        old.unlink(missing_ok=True)
 
 
 def _write(outcome: Outcome, out: Path) -> None:

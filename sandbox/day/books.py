@@ -173,6 +173,8 @@ def _follow(
         problems.append(reason)
     elif end not in entry.ends:
         problems.append(f"ended as {end}, the day allows {' or '.join(sorted(entry.ends))}: {reason}".rstrip(": "))
+    if end is End.CASE:
+        problems += [f"its case does not say: {fault}" for fault in entry.faults if fault not in reason]
     if end is End.POSTED:
         problems += _history_differs(entry, row)
         if (entry.legal_entity, entry.number) not in facts.commerce_orders:

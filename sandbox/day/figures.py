@@ -85,7 +85,6 @@ class Outcome:
     def faults(self) -> tuple[str, ...]:
         """Every reason why the day is not in order."""
         return (
-            *(f"rejected: {reason}" for reason in self.day.rejected),
             *self.books.unexplained,
             *self.inventory.differences,
             *(
@@ -122,7 +121,7 @@ def summary(outcome: Outcome) -> JsonObject:
     ]
     return {
         "orders": {
-            "read": len(books.findings) + len(outcome.day.rejected),
+            "read": len(books.findings),
             "confirmed": len(confirmed),
             "referred": books.count(End.REFERRED),
             "declined": books.count(End.DECLINED),
@@ -133,7 +132,6 @@ def summary(outcome: Outcome) -> JsonObject:
             "no_ledger_matter": books.count(End.NO_LEDGER_MATTER),
             "posted": books.count(End.POSTED),
             "cases": books.count(End.CASE),
-            "rejected": len(outcome.day.rejected),
         },
         "ledger": {
             "documents": len(facts.documents),

@@ -10,7 +10,8 @@ The file's own conventions, and what they become here:
 - Prices are net and the file knows no tax: every line is zero-rated.
 - A line without a price moves stock and never the ledger. On an invoice with a customer or with priced lines the goods
   went out; on one with neither it is a count: found (positive) or damaged and lost (negative).
-- What cannot be understood makes its whole invoice a case: it is delivered with its raw cells and without totals.
+- What cannot be understood makes its whole invoice a case: it is delivered with its raw cells and without totals. A row
+  without an InvoiceNo is an invoice of its own, named after its place in the file.
 """
 
 import re
@@ -27,7 +28,7 @@ from sandbox.day.plan import Account, Act, Checkout, Day, Deliver, End, Entry, M
 from sandbox.day.retail_file import FaultyRow, Row
 from sandbox.kit.entities import LegalEntity, legal_entities
 
-_CREDIT_LIMIT: Final = Decimal(10_000_000)  # ample: the file is about what was sold, not about who may buy
+_CREDIT_LIMIT: Final = Decimal(10_000_000)  # ample: a file is about what was sold, not about who may buy
 _STOCK: Final = Decimal(100_000)
 _ZERO_RATE: Final = Decimal(0)
 _CHARGES: Final = {
@@ -45,6 +46,9 @@ _CHARGES: Final = {
     "BANK CHARGES": "BANKCHARGE",
 }
 _NUMBER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,17}")  # what SAP's assignment field carries whole
+_FAULTS_MAX: Final = 50  # of one invoice, told with it
+_FAULT_CHARACTERS_MAX: Final = 400
+_AMOUNT_MAX: Final = Decimal(10) ** 12  # SAP's amounts have fifteen digits, three of them behind the point
 _FALLBACK_MOMENT: Final = datetime(2010, 12, 1, 12, 0, tzinfo=UTC)
 
 
@@ -53,13 +57,11 @@ def day_of(rows: Iterable[Row | FaultyRow], title: str, *, first: int | None = N
     importer = _Importer(legal_entities()["GB01"])
     invoices: dict[str, list[Row | FaultyRow]] = {}
     for row in rows:
-        if not row.invoice:
-            if first is None or len(invoices) < first:
-                importer.reject(f"row {row.number}: InvoiceNo is missing, so there is no order to hold it")
-        elif row.invoice in invoices:
-            invoices[row.invoice].append(row)
+        number = row.invoice or f"ROW-{row.number}"  # a row of no invoice is looked at by itself
+        if number in invoices:
+            invoices[number].append(row)
         elif first is None or len(invoices) < first:
-            invoices[row.invoice] = [row]
+            invoices[number] = [row]
     for number, content in invoices.items():
         importer.add(number, content)
     return importer.day(title)
@@ -79,14 +81,11 @@ class _Importer:
     stocked: dict[str, None] = field(default_factory=dict)
     acts: list[Act] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
-    rejected: list[str] = field(default_factory=list)
+    owed: defaultdict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     sold: defaultdict[tuple[str, str, Decimal], list[_SoldLine]] = field(default_factory=lambda: defaultdict(list))
     matched: int = 0
     unmatched: int = 0
     unpriced: int = 0
-
-    def reject(self, reason: str) -> None:
-        self.rejected.append(reason)
 
     def add(self, number: str, rows: Sequence[Row | FaultyRow]) -> None:
         faulty = [row for row in rows if isinstance(row, FaultyRow)]
@@ -117,7 +116,6 @@ class _Importer:
             periods=frozenset(
                 (entry.legal_entity, entry.business_date[:7]) for entry in self.entries if entry.business_date
             ),
-            rejected=tuple(self.rejected),
             remarks=tuple(remarks),
         )
 
@@ -181,6 +179,10 @@ class _Importer:
             self.acts.append(Checkout(name=order.number, order=order))
             self._remember(order)
         self._move_stock(order.number, [row for row in rows if not row.price], out=True)
+        ends = {End.POSTED, End.CASE}
+        self.owed[order.customer] += max(order.on_account, Decimal(0))
+        if order.customer and self.owed[order.customer] > _CREDIT_LIMIT:
+            ends.add(End.APPROVAL_REQUIRED)  # a customer of a file can buy a great deal, and not everything
         self.entries.append(
             Entry(
                 number=order.number,
@@ -189,7 +191,7 @@ class _Importer:
                 kind="return" if credit else "sale",
                 currency=self.entity.currency,
                 gross=order.total,
-                ends=frozenset({End.POSTED, End.CASE}),
+                ends=frozenset(ends),
                 line_count=len(order.lines),
                 customer=order.customer,
                 placed_at=order.placed_at,
@@ -246,6 +248,7 @@ class _Importer:
                 gross=None,
                 ends=frozenset({End.CASE}),
                 note="; ".join(reasons),
+                faults=tuple(reasons[:_FAULTS_MAX]),
                 line_count=len(rows),
                 placed_at=placed_at,
             )
@@ -295,8 +298,15 @@ def _contradictions(number: str, rows: Sequence[Row]) -> list[str]:
             reasons.append(f"row {row.number}: Quantity {row.quantity} is positive on a credit note")
         if not is_credit_note(number) and row.quantity < 0:
             reasons.append(f"row {row.number}: Quantity {row.quantity} is negative at a price, on no credit note")
+    reasons += [
+        f"row {row.number}: Quantity {row.quantity} at UnitPrice {row.price} is more than a ledger can hold"
+        for row in rows
+        if abs(row.quantity * row.price) >= _AMOUNT_MAX
+    ]
     goods = any(row.price and charge_code(row.item) is None for row in rows)
     total = sum((row.quantity * row.price for row in rows), Decimal(0))
+    if not reasons and abs(total) >= _AMOUNT_MAX:
+        reasons.append(f"the invoice comes to {total}, more than a ledger can hold")
     if goods and not reasons and is_credit_note(number) and total > 0:
         reasons.append(f"the credit note takes goods back and yet charges {total}")
     if goods and not reasons and not is_credit_note(number) and total < 0:
@@ -338,7 +348,8 @@ def _envelope_of_raw(
             "ChargeLines": [],
             "TenderLines": [],
             "ExtensionProperties": [
-                {"Key": "ImportFault", "Value": {"StringValue": reason[:500]}} for reason in reasons[:50]
+                {"Key": "ImportFault", "Value": {"StringValue": reason[:_FAULT_CHARACTERS_MAX]}}
+                for reason in reasons[:_FAULTS_MAX]
             ],
         },
     }

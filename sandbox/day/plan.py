@@ -127,6 +127,7 @@ class Entry:
     """One order of the day in the books of the day itself: what it should come to, and how it may end.
 
     `gross` is what the ledger shows for it when it ends posted, negative for a return; None where nobody can know.
+    `faults` are what its input was told to have wrong with it: its case has to say each.
     """
 
     number: str
@@ -142,11 +143,12 @@ class Entry:
     placed_at: datetime | None = None
     business_date: str = ""
     on_account: Decimal = Decimal(0)
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """Everything to replay. `rejected` are inputs that could not even be put in an envelope, each with its reason."""
+    """Everything to replay."""
 
     title: str
     accounts: tuple[Account, ...]
@@ -154,6 +156,5 @@ class Day:
     acts: tuple[Act, ...]
     entries: tuple[Entry, ...]
     periods: frozenset[tuple[str, str]]
-    rejected: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     disorder: JsonObject | None = None

@@ -45,8 +45,9 @@ class Observed:
 
     def described(self) -> str:
         """What is still going on, in words."""
-        waiting = [f"{name} has {count} events to send" for name, count in self.pending.items() if count]
-        waiting += [f"{name} holds {count}" for name, count in (self.held or {}).items() if count]
+        waiting = [f"{name} has {count:,} events to send" for name, count in self.pending.items() if count]
+        held = (self.held or {}).items()
+        waiting += [f"{count:,} messages wait for {name.rpartition('/')[2]}" for name, count in held if count]
         return "; ".join(waiting) or "nothing is under way that shows; looking again"
 
 

@@ -67,7 +67,8 @@ def on_screen(outcome: Outcome, console: Console) -> None:
         speed.add_column(name, justify="right")
     for name, samples in outcome.latencies.named().items():
         found = percentiles(samples)
-        speed.add_row(name.replace("_", " "), *(str(found[p]) for p in ("p50", "p95", "p99")))
+        shown = ("–" if found[p] is None else f"{found[p]:,}" for p in ("p50", "p95", "p99"))
+        speed.add_row(name.replace("_", " "), *shown)
     console.print(speed)
     rate = len(outcome.books.findings) / outcome.seconds if outcome.seconds else 0.0
     console.print(
@@ -138,7 +139,8 @@ def _kept_on_screen(outcome: Outcome, console: Console) -> None:
 
 
 def _why(finding: Finding) -> str:
-    return "; ".join(finding.problems) or finding.reason
+    """What does not hold; else what was wrong with the input, which its case says too; else what the product says."""
+    return "; ".join(finding.problems) or "; ".join(finding.entry.faults) or finding.reason
 
 
 def _ends(outcome: Outcome) -> list[tuple[str, int]]:

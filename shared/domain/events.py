@@ -25,6 +25,9 @@ from shared.errors import Fault, Malformed
 
 Topic = Literal["orders", "changes"]
 _KEY_MAX = 100
+_IMPORT_FAULT = "ImportFault"
+_TOLD_MAX = 500  # characters
+_TOLD_COUNT_MAX = 50
 _STOCK_EVENTS = "sap.s4.beh.materialdocument.v1.MaterialDocument."
 _SAP_ENTITIES = {
     "businesspartner": ("account", "BusinessPartner"),
@@ -82,16 +85,38 @@ def commerce_event(raw: Any, envelope: Envelope, legal_entities: Collection[str]
         },
     )
     if event.order is not None:
+        told = _told_by_sender(event.order)
         try:
             order = read_order(event.order, event.legalEntity)
         except DoesNotAddUp:
+            if told:
+                raise OrderRefused(told, change) from None
             return change
         except Malformed as error:
-            raise OrderRefused(error.faults, change) from error
+            raise OrderRefused([*told, *error.faults], change) from error
+        if told:
+            raise OrderRefused(told, change)
         if order.number != event.orderNumber:
             fault = Fault("order.SalesId", f"is {order.number!r}, the event is about {event.orderNumber!r}")
             raise OrderRefused([fault], change)
     return change
+
+
+def _told_by_sender(order: Mapping[str, Any]) -> list[Fault]:
+    """What the sender itself says it could not understand: extension properties named ImportFault, one for each.
+
+    A channel that imports from elsewhere knows best what is wrong with its input; its word stands first in the case.
+    """
+    properties = order.get("ExtensionProperties")
+    found = []
+    for index, one in enumerate(properties if isinstance(properties, list) else ()):
+        if not isinstance(one, Mapping) or one.get("Key") != _IMPORT_FAULT:
+            continue
+        value = one.get("Value")
+        told = value.get("StringValue") if isinstance(value, Mapping) else None
+        said = told.strip()[:_TOLD_MAX] if isinstance(told, str) and told.strip() else "something, but not what"
+        found.append(Fault(f"order.ExtensionProperties[{index}]", f"could not be imported: {said}"))
+    return found[:_TOLD_COUNT_MAX]
 
 
 def _unknown_entity(raw: Any, legal_entities: Collection[str]) -> list[Fault]:

@@ -57,6 +57,30 @@ def test_every_fault_of_an_envelope_is_named_at_once() -> None:
     assert faults(refused) == {"type", "id", "occurredAt", "legalEntity"}
 
 
+@pytest.mark.parametrize("spoilt", [{}, {"TotalAmount": Decimal("120.01")}, {"SalesLines": "none"}])
+def test_what_an_importer_could_not_understand_is_a_case_that_says_so_first(spoilt: dict[str, Any]) -> None:
+    told = [{"Key": "Colour", "Value": {"StringValue": "red"}},
+            {"Key": "ImportFault", "Value": {"StringValue": "row 7: Quantity 'six' is not a number"}}]  # fmt: skip
+    with pytest.raises(OrderRefused) as refused:
+        commerce_event(event(order=order(ExtensionProperties=told, **spoilt)), ENVELOPE, ENTITIES)
+    first = refused.value.faults[0]
+    assert (first.where, first.what) == (
+        "order.ExtensionProperties[1]", "could not be imported: row 7: Quantity 'six' is not a number",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "properties", [None, "x", [7], [{"Key": "ImportFault"}], [{"Key": "ImportFault", "Value": {"StringValue": 7}}]]
+)
+def test_an_importer_that_does_not_say_what_it_could_not_understand_breaks_nothing(properties: Any) -> None:
+    raw = event(order=order(ExtensionProperties=properties))
+    if isinstance(properties, list) and isinstance(properties[0], dict):
+        with pytest.raises(OrderRefused, match="ExtensionProperties"):
+            commerce_event(raw, ENVELOPE, ENTITIES)
+    else:
+        assert commerce_event(raw, ENVELOPE, ENTITIES).key == "S-1"
+
+
 def test_an_unknown_legal_entity_is_refused_by_name() -> None:
     with pytest.raises(Malformed) as refused:
         commerce_event(event(legalEntity="US99"), ENVELOPE, ENTITIES)
