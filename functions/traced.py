@@ -16,7 +16,7 @@ from shared import telemetry
 from shared.errors import Unexpected
 from shared.settings import settings_of_process
 from shared.telemetry import export
-from shared.telemetry.names import FLOW, STATUS
+from shared.telemetry.names import FLOW, INVOCATIONS, STATUS
 
 Door = Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]
 TracedDoor = Callable[[func.HttpRequest, func.Context], Awaitable[func.HttpResponse]]
@@ -34,10 +34,10 @@ def traced(door: Door) -> TracedDoor:
             with telemetry.span(name, "server", parent=_came_from(req, context), attributes={FLOW: name}) as work:
                 response = await door(req)
                 work.note({STATUS: response.status_code})
-                return response
         except Exception as error:  # noqa: BLE001 - raised again, without the words it may quote
-            telemetry.log_fault(name, error)
-            raise Unexpected(error) from None
+            raise _failed(name, error) from None
+        telemetry.count(INVOCATIONS, flow=name, outcome="failed" if response.status_code >= 500 else "done")
+        return response
 
     return _as_the_worker_reads_it(opened, door)
 
@@ -53,10 +53,17 @@ def traced_timer(door: Timer) -> TracedTimer:
             with telemetry.span(name, "server", parent=around, attributes={FLOW: name}):
                 await door(timer)
         except Exception as error:  # noqa: BLE001 - as above
-            telemetry.log_fault(name, error)
-            raise Unexpected(error) from None
+            raise _failed(name, error) from None
+        telemetry.count(INVOCATIONS, flow=name, outcome="done")
 
     return _as_the_worker_reads_it(opened, door)
+
+
+def _failed(name: str, error: Exception) -> Unexpected:
+    """Tell of the failure; what the host may be handed in its place."""
+    telemetry.log_fault(name, error)
+    telemetry.count(INVOCATIONS, flow=name, outcome="failed")
+    return Unexpected(error)
 
 
 def _came_from(request: func.HttpRequest, context: func.Context) -> str:

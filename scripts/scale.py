@@ -30,7 +30,7 @@ class Order:
     on_account: float = 0.3
     published: float = 3  # confirmed, posted, shipped
     delivered: float = 7  # confirmed to three flows, posted to two, shipped to two
-    table_calls: float = 12  # measured on the trading day
+    table_calls: float = 10  # measured on the trading day
     sap_calls_per_check: float = 5  # account, partner, simulation, open items, open orders
     sap_calls_per_posting: float = 1
     sap_calls_per_stock_change: float = 1

@@ -40,7 +40,19 @@ from shared.messaging import WAKE_UP, Delivery, read_delivery
 from shared.stores.parking import Parked, park_operations, parked_in
 from shared.stores.records import Dossier, Outcome, lineage_row
 from shared.stores.table import Op, Row, RowChanged, RowExists
-from shared.telemetry.names import FLOW, FRESHNESS, KEY, KIND, LAG, MESSAGE_AGE, OUTCOMES, PARKED, RULING, WAITS
+from shared.telemetry.names import (
+    FLOW,
+    FRESHNESS,
+    INVOCATIONS,
+    KEY,
+    KIND,
+    LAG,
+    MESSAGE_AGE,
+    OUTCOMES,
+    PARKED,
+    RULING,
+    WAITS,
+)
 from shared.topics import TOPICS
 from shared.wiring import Hub, hub
 
@@ -108,7 +120,9 @@ async def _handing_back(flow: str) -> AsyncIterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 - raised again, without those words
         telemetry.log_fault(flow, error)
+        telemetry.count(INVOCATIONS, flow=flow, outcome="failed")
         raise Unexpected(error) from None
+    telemetry.count(INVOCATIONS, flow=flow, outcome="done")
 
 
 async def deliver_without_dossier(delivery: Delivery, story: BareStory, connected: Hub) -> None:

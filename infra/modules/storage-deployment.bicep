@@ -46,13 +46,15 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
   parent: account
   name: 'default'
   properties: {
+    // The host's role on this account reaches the exports too. What it deletes or overwrites stays for as long as exports
+    // are kept, and the app has no right to change that.
     deleteRetentionPolicy: {
       enabled: true
-      days: 14
+      days: 35
     }
     containerDeleteRetentionPolicy: {
       enabled: true
-      days: 14
+      days: 35
     }
   }
 }

@@ -15,7 +15,7 @@ from shared.authority.credit import Entity
 from shared.domain.credit import CheckRequest
 from shared.domain.credit_transitions import give_up
 from shared.errors import Conflict
-from shared.telemetry.names import CREDIT_CHECK, DECISION, RULING
+from shared.telemetry.names import CREDIT_CHECK, CREDIT_CHECK_SLOW, DECISION, RULING, SLOW_CHECK_MS
 from shared.wiring import Hub
 
 FLOW = "checkout_credit_check"
@@ -30,6 +30,8 @@ async def checkout_credit_check(request: CheckRequest, entity: Entity, hub: Hub)
     outcome = record.decision.outcome
     took_ms = (asyncio.get_running_loop().time() - began) * 1000
     telemetry.measure(CREDIT_CHECK, took_ms, outcome=outcome, legal_entity=request.legal_entity)
+    if took_ms > SLOW_CHECK_MS:
+        telemetry.count(CREDIT_CHECK_SLOW, legal_entity=request.legal_entity)
     telemetry.note({DECISION: record.decision.id, RULING: outcome})
     if hold is not None and hold.state == "placed":
         _later(schedule_expiry(hold, hub))

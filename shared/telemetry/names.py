@@ -30,6 +30,11 @@ CASE_AGE: Final = "concord.open_cases.age"
 """Seconds since the oldest open case was opened: flow."""
 CREDIT_CHECK: Final = "concord.credit_check.duration"
 """Milliseconds of one credit check: outcome, legal_entity."""
+CREDIT_CHECK_SLOW: Final = "concord.credit_check.slow"
+"""Credit checks that took longer than SLOW_CHECK_MS: legal_entity. More than one in twenty is a p95 beyond it."""
+SLOW_CHECK_MS: Final = 1500
+INVOCATIONS: Final = "concord.invocations"
+"""Doors opened and messages taken up, every one: flow, outcome (done, failed)."""
 REMOTE_CALL: Final = "concord.remote_call.duration"
 """Milliseconds of one call of a remote system: system, happening (answered, refused, throttled, lost, …)."""
 THROTTLED: Final = "concord.throttled"
@@ -44,7 +49,7 @@ RECONCILIATION: Final = "concord.reconciliation.orders"
 METRICS: Final = frozenset(
     {
         OUTCOMES, LAG, MESSAGE_AGE, FRESHNESS, WAITS, PARKED, PARKED_KEYS, PARKED_AGE, OPEN_CASES, CASE_AGE,
-        CREDIT_CHECK, REMOTE_CALL, THROTTLED, CIRCUIT_OPEN, PUBLISHED, RECONCILIATION,
+        CREDIT_CHECK, CREDIT_CHECK_SLOW, INVOCATIONS, REMOTE_CALL, THROTTLED, CIRCUIT_OPEN, PUBLISHED, RECONCILIATION,
     }
 )  # fmt: skip
 

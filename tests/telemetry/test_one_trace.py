@@ -154,7 +154,7 @@ async def test_a_day_with_a_throttled_system_and_a_case_tells_its_metrics(told: 
     expected = {
         names.OUTCOMES, names.LAG, names.MESSAGE_AGE, names.FRESHNESS, names.CREDIT_CHECK, names.REMOTE_CALL,
         names.THROTTLED, names.PUBLISHED, names.PARKED_KEYS, names.PARKED_AGE, names.OPEN_CASES, names.CASE_AGE,
-        names.PARKED,
+        names.PARKED, names.INVOCATIONS,
     }  # fmt: skip
     assert expected - heard == set()
 
