@@ -13,6 +13,7 @@ import argparse
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -80,13 +81,23 @@ def prove(package: Path, root: Path = ROOT) -> Proven:
         pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
         _run([*pip, "install", "-q", "-r", str(app / "requirements.txt")], app, "its requirements do not install")
         _run([*pip, "check", "-q"], app, "its requirements contradict one another")
-        installed = _run([*pip, "list", "--format", "json"], app, "what is installed cannot be listed")
+        installed = _names_of(_run([*pip, "list", "--format", "json"], app, "what is installed cannot be listed"))
+        if unpinned := sorted(installed - pinned(app / "requirements.txt") - {"pip"}):
+            raise PackageRefused(
+                f"requirements.txt brings {', '.join(unpinned)} without a version; add them as they are"
+            )
         imported, indexed = import_alone(python, app), index(python, app, root)
     expected = set(registered(root))
     for told, found in (("imported", set(imported)), ("indexed", set(indexed))):
         if found != expected:
             raise PackageRefused(f"{told}: {sorted(expected - found)} missing, {sorted(found - expected)} too many")
-    return Proven(tuple(indexed), len(json.loads(installed)))
+    return Proven(tuple(indexed), len(installed))
+
+
+def pinned(requirements: Path) -> set[str]:
+    """The distributions that a requirements file gives one version."""
+    lines = (line.partition("#")[0].strip() for line in requirements.read_text(encoding="utf-8").splitlines())
+    return {_plain(line.partition("==")[0]) for line in lines if "==" in line}
 
 
 def import_alone(python: Path, app: Path, libraries: Path | None = None) -> list[str]:
@@ -181,6 +192,14 @@ def _run(command: list[str], folder: Path, fault: str) -> str:
     if done.returncode:
         raise PackageRefused(f"{fault}:\n{(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout
+
+
+def _names_of(listed: str) -> set[str]:
+    return {_plain(one["name"]) for one in json.loads(listed)}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _names(said: str) -> list[str]:

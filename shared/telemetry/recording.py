@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry import trace
@@ -31,11 +32,9 @@ class OpenTelemetrySpans:
     def begin(
         self, name: str, kind: Kind, parent: str, links: Sequence[str], attributes: dict[str, Value]
     ) -> OpenTelemetrySpan:
-        above = _context(parent)
-        around = trace.set_span_in_context(NonRecordingSpan(above)) if above else Context()
         led_here = [Link(one) for one in map(_context, links) if one is not None]
         return OpenTelemetrySpan(
-            self._tracer.start_span(name, around, kind=_KINDS[kind], attributes=attributes, links=led_here)
+            self._tracer.start_span(name, _around(parent), kind=_KINDS[kind], attributes=attributes, links=led_here)
         )
 
 
@@ -82,6 +81,12 @@ class OpenTelemetryMeters:
         if found is None:
             found = self._made[name] = create(name)
         return found
+
+
+@lru_cache(maxsize=512)  # the calls of one piece of work have one parent: read once
+def _around(traceparent: str) -> Context:
+    above = _context(traceparent)
+    return trace.set_span_in_context(NonRecordingSpan(above), Context()) if above else Context()
 
 
 def _context(traceparent: str) -> SpanContext | None:

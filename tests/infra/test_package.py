@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from scripts.package import LATE, PackageRefused, build, import_alone, index, registered
+from scripts.package import LATE, PackageRefused, build, import_alone, index, pinned, registered
 from tests.infra.conftest import ROOT
 
 
@@ -113,7 +113,11 @@ def test_an_app_that_connects_at_import_or_loads_what_is_used_later_is_refused(t
             import_alone(Path(sys.executable), tmp_path)
 
 
-def _link_required(folder: Path) -> None:
+def test_what_the_requirements_bring_with_them_is_pinned_too(tmp_path: Path) -> None:
+    assert _link_required(tmp_path) == pinned(ROOT / "requirements.txt")
+
+
+def _link_required(folder: Path) -> set[str]:
     """Link what requirements.txt brings, with what that needs in turn, and nothing else of this environment."""
     wanted = [
         Requirement(line.partition("#")[0])
@@ -134,6 +138,7 @@ def _link_required(folder: Path) -> None:
         wanted += [Requirement(text) for text in found.requires or ()]
         for file in found.files or ():
             _link(Path(str(found.locate_file("")), *file.parts), folder, file.parts)
+    return seen
 
 
 def _link(source: Path, folder: Path, parts: tuple[str, ...]) -> None:
