@@ -28,6 +28,8 @@ def check_settings(deployment: Deployment) -> Iterator[Finding]:
             yield Finding(f"{where} {name}", "is no setting of the app nor of its host")
         elif name in _LOCAL_ONLY:
             yield Finding(f"{where} {name}", "is for the local stack only")
+        elif name.endswith("__credential") and given[name] != "managedidentity":
+            yield Finding(f"{where} {name}", f"is {given[name]!r}: the host signs in with managedidentity")
     for name, field in names().items():
         known = Settings.model_fields[field]
         if name not in given and (known.is_required() or _twin(name) in _LOCAL_ONLY):

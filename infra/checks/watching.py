@@ -29,6 +29,10 @@ def check_logs(deployment: Deployment) -> Iterator[Finding]:
         for setting in deployment.of_type("Microsoft.Insights/diagnosticSettings")
         if setting.body["properties"].get("workspaceId") == workspace
     }
+    for setting in deployment.of_type("Microsoft.Insights/diagnosticSettings"):
+        for entry in setting.body["properties"].get("logs", []):
+            if not {"category", "categoryGroup"} & entry.keys():
+                yield Finding(setting.where, "has a log without a category: nothing is sent")
     for kind in _LOGGED:
         for resource in deployment.of_type(kind):
             if resource.id not in told:
