@@ -14,6 +14,7 @@ from infra.checks.exposure import (
     check_doors,
     check_network,
     check_no_keys,
+    check_package_container,
     check_publishing,
     check_secrets,
 )
@@ -31,7 +32,7 @@ from infra.checks.watching import (
     check_tables,
     check_tags,
 )
-from infra.checks.wiring import check_all_deployed, check_all_used
+from infra.checks.wiring import check_all_deployed, check_all_used, check_outputs
 from shared.wiring import TABLES
 
 ENVIRONMENTS = ("dev", "prod")
@@ -43,7 +44,7 @@ def check(root: Path) -> tuple[list[Finding], list[Deployment]]:
     deployments = [deploy(infra / "main.bicep", infra / "parameters" / f"{name}.json") for name in ENVIRONMENTS]
     findings = set(check_all_used(infra)) | set(check_no_keys(infra)) | set(check_role_variables(infra))
     findings |= set(check_all_deployed(deployments)) | set(check_runbook_links(root / "docs" / "runbooks"))
-    findings |= set(check_example(root))
+    findings |= set(check_example(root)) | set(check_outputs(root))
     for deployment in deployments:
         findings |= set(deployment.findings)
         if not deployment.findings:  # a deployment that cannot be worked out says nothing about what it lacks
@@ -64,6 +65,7 @@ def _check_one(root: Path, deployment: Deployment) -> Iterator[Finding]:
         partial(check_secrets, deployment),
         partial(check_publishing, deployment),
         partial(check_network, deployment),
+        partial(check_package_container, deployment),
         partial(check_doors, deployment, root / "functions"),
         partial(check_always_ready, deployment, root / "functions", sessions),
         partial(check_logs, deployment),

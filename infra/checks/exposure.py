@@ -82,13 +82,31 @@ def check_network(deployment: Deployment) -> Iterator[Finding]:
     for zone in zones:
         if not any(f"/{zone}/" in link.id for link in links):
             yield Finding(f"{deployment.label}: network", f"the zone {zone} is linked to no network")
+    named = {
+        group.id.rpartition("/privateDnsZoneGroups/")[0]
+        for group in deployment.of_type("Microsoft.Network/privateEndpoints/privateDnsZoneGroups")
+    }
+    for endpoint in deployment.of_type("Microsoft.Network/privateEndpoints"):
+        if endpoint.id not in named:
+            yield Finding(endpoint.where, "writes its name into no zone: its store is not found by its name")
     for zone_group in deployment.of_type("Microsoft.Network/privateEndpoints/privateDnsZoneGroups"):
-        endpoint = zone_group.id.rpartition("/privateDnsZoneGroups/")[0]
-        target = next(e for e in deployment.of_type("Microsoft.Network/privateEndpoints") if e.id == endpoint)
+        of = zone_group.id.rpartition("/privateDnsZoneGroups/")[0]
+        target = next(e for e in deployment.of_type("Microsoft.Network/privateEndpoints") if e.id == of)
         (wanted,) = target.body["properties"]["privateLinkServiceConnections"][0]["properties"]["groupIds"]
         for config in zone_group.body["properties"]["privateDnsZoneConfigs"]:
             if not str(config["properties"]["privateDnsZoneId"]).endswith(f"/{_GROUPS[wanted]}"):
                 yield Finding(zone_group.where, f"the endpoint {wanted} writes its name into another zone")
+
+
+def check_package_container(deployment: Deployment) -> Iterator[Finding]:
+    """The container that packages are taken from is made, and what is exported beside it goes after its time."""
+    (app,) = deployment.of_type("Microsoft.Web/sites")
+    container = str(app.body["properties"]["functionAppConfig"]["deployment"]["storage"]["value"])
+    made = {one.name for one in deployment.of_type("Microsoft.Storage/storageAccounts/blobServices/containers")}
+    if not any(container.endswith(name) for name in made):
+        yield Finding(app.where, f"takes packages from {container}, which no container of this deployment is")
+    if not deployment.of_type("Microsoft.Storage/storageAccounts/managementPolicies"):
+        yield Finding(f"{deployment.label}: exports", "are kept for ever: no management policy deletes them")
 
 
 def check_doors(deployment: Deployment, functions: Path) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
-"""Nothing is declared for nobody: parameters, variables and declarations are all used."""
+"""Nothing is declared for nobody, nothing is asked for that nobody gives: parameters, variables, modules, outputs."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def check_all_used(folder: Path) -> Iterator[Finding]:
     for path in sorted(folder.rglob("*.bicep")):
         if path.resolve() not in {each.resolve() for each in opened}:
             yield Finding(path.name, "is opened by no module")
+
+
+def check_outputs(root: Path) -> Iterator[Finding]:
+    """What the steps of a deployment read from its outputs is given by it."""
+    given = read_file(root / "infra" / "main.bicep").outputs
+    for path in sorted((root / "scripts" / "deploy").glob("*.sh")):
+        for name in re.findall(r"\boutput_of (\w+)", path.read_text(encoding="utf-8")):
+            if name not in given:
+                yield Finding(f"{path.name} {name}", "is read from the deployment, but main.bicep has no such output")
 
 
 def check_all_deployed(deployments: Iterable[Deployment]) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The project as far as `infra.checks` reads it."""
-    for name in ("infra", "functions", "docs"):
+    for name in ("infra", "functions", "docs", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "checks"))
     (tmp_path / "sandbox" / "broker").mkdir(parents=True)
     shutil.copy(ROOT / "sandbox/broker/Config.json", tmp_path / "sandbox/broker/Config.json")
