@@ -12,7 +12,7 @@ import pytest
 from shared.authority.policy import MessagingPolicy
 from shared.delivery import deliver
 from shared.domain.changes import Change, encode
-from shared.domain.rulings import Accept, Hold, Reason
+from shared.domain.rulings import Accept, Hold, Reason, Unchanged
 from shared.errors import Malformed, OutcomeUnknown, Permanent, RemoteDown, Transient
 from shared.flows.case_handling import decide_case
 from shared.flows.parked_sweep import parked_sweep
@@ -74,7 +74,8 @@ async def evidence_of(hub: Hub, of: Change) -> list[str]:
 
 
 async def test_a_message_that_is_delivered_again_after_a_lost_completion_leaves_one_lineage_row() -> None:
-    hub, story = hub_in_memory(), Script()
+    found_done = Outcome(Unchanged((Reason("posted_before", "it stands already"),)))
+    hub, story = hub_in_memory(), Script(Outcome(Accept()), found_done, found_done)
     for _ in range(3):
         await deliver(delivery(change()), story, hub)
     assert await evidence_of(hub, change()) == ["accept"]
@@ -162,6 +163,15 @@ async def test_what_is_refused_for_good_becomes_one_case_and_parks_the_key(refus
     (case,) = await hub.cases.list(state="open")
     assert case.parked
     assert story.ran == [1]
+
+
+async def test_a_held_message_waits_for_a_person_whoever_wakes_its_key() -> None:
+    hub, story = hub_in_memory(), Script(Permanent("closed", code="period_closed"))
+    await deliver(delivery(change(1)), story, hub)
+    cast(SetClock, hub.clock).forward(hours=1)
+    await deliver(wake_up(change()), story, hub)
+    assert story.ran == [1]
+    assert len(await hub.cases.list(state="open")) == 1
 
 
 async def test_a_replayed_case_runs_its_message_and_then_the_followers() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -21,7 +22,7 @@ from shared.clients.odata import ODataV2
 from shared.clients.sap_ledger import PATH, SapLedger
 from shared.domain.changes import Change
 from shared.flows.order_to_ledger import order_to_ledger
-from shared.stores.records import Outcome, Records
+from shared.stores.records import Dossier, Outcome, Records
 from shared.stores.table import Op, Row
 from shared.telemetry import Counters
 from shared.wiring import Hub
@@ -155,6 +156,27 @@ class Bench:
             lineage = Row(change.business_key, f"1|{change.message_id}", {"ruling": outcome.ruling.kind})
             await self.hub.records.write(change.business_key, [*outcome.operations, Op("upsert", lineage)])
         return outcome
+
+
+@contextmanager
+def reading_together(at: Bench, readers: int, *, times: int = 1) -> Iterator[None]:
+    """Whoever reads gets an answer once all have read, so many times: none of them knows of another's write."""
+    read, all_have_read = at.hub.records.read, asyncio.Barrier(readers)
+    reads = 0
+
+    async def wait_for_others(business_key: str) -> Dossier:
+        nonlocal reads
+        found = await read(business_key)
+        reads += 1
+        if reads <= readers * times:
+            await all_have_read.wait()
+        return found
+
+    object.__setattr__(at.hub.records, "read", wait_for_others)
+    try:
+        yield
+    finally:
+        object.__setattr__(at.hub.records, "read", read)
 
 
 @asynccontextmanager

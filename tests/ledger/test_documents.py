@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -140,6 +141,16 @@ def test_a_charge_code_nobody_configured_is_named() -> None:
     reasons = entry_of(order, POLICY.entity("GB01"), "invoice")
     assert isinstance(reasons, list)
     assert [reason.code for reason in reasons] == ["unknown_charge_code"]
+
+
+def test_a_document_that_does_not_balance_is_a_reason_and_no_document() -> None:
+    entry = entry_for(sales_order())
+    paid = tuple(replace(tender, amount=Money(Decimal("119.99"), "GBP")) for tender in entry.tenders)
+    entry = replace(entry, tenders=paid)
+    found = document_of(entry, "K" * 16, entry.business_date, POLICY.entity("GB01"))
+    assert isinstance(found, list)
+    assert [reason.code for reason in found] == ["unbalanced"]
+    assert "0.01 GBP" in found[0].message
 
 
 def test_one_unit_of_rounding_belongs_to_the_channel_two_do_not() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.domain.ledger import EntryLine
+from shared.domain.ledger import Entry, EntryLine, entry_of
 from shared.domain.money import Money
-from shared.domain.returns import Taken, credit_line
+from shared.domain.orders import read_order
+from shared.domain.returns import Taken, credit_line, refunded
 from shared.errors import Transient
-from tests.ledger.rig import Bench, bench, codes, confirmed, event, ledger_policy, line, sales_order
+from shared.stores.table import Op, RowChanged, RowExists
+from tests.ledger.rig import Bench, bench, codes, confirmed, event, ledger_policy, line, reading_together, sales_order
 
 MIXED: dict[str, Any] = {
     "lines": [line("1", "3", "10.00", "2.00"), line("2", "5", "25.00", "5.00")],
@@ -103,6 +107,28 @@ async def test_returns_in_different_lanes_cannot_both_have_the_last_piece() -> N
         assert codes(await at.tell(event("returned", "R-1", order=order))) == ["more_than_sold"]
 
 
+async def test_two_returns_read_at_the_same_moment_cannot_both_have_the_last_piece() -> None:
+    async with bench() as at:
+        await at.tell(confirmed(sales_order(**MIXED)))
+        lanes = [
+            event("returned", number, order=own_return(number, "-3", "-15.00", "-3.00", ("S-1", "2")))
+            for number in ("R-1", "R-2")
+        ]
+        with reading_together(at, 2, times=2):  # each reads its own partition, then the original's
+            results = await asyncio.gather(*(at.tell(one) for one in lanes), return_exceptions=True)
+        lost = [one for one, result in zip(lanes, results, strict=True) if isinstance(result, (RowExists, RowChanged))]
+        assert (len(lost), len(at.sap.documents)) == (1, 2)
+        assert codes(await at.tell(lost[0])) == ["more_than_sold"]
+
+
+def test_what_goes_back_comes_first_off_what_is_owed() -> None:
+    paid = sales_order(tenders=[("3", "60.00"), ("4", "60.00")])
+    original = entry_of(read_order(paid, "GB01"), ledger_policy().entity("GB01"), "invoice")
+    assert isinstance(original, Entry)
+    pounds = [(one.type, one.amount.text) for one in refunded(original, (), Money(Decimal("80.00"), "GBP"))]
+    assert pounds == [("4", "-60.00"), ("3", "-20.00")]
+
+
 async def test_a_return_that_gives_back_other_amounts_than_were_paid_is_a_case() -> None:
     async with bench() as at:
         await at.tell(confirmed(sales_order(**MIXED)))
@@ -184,6 +210,25 @@ async def test_a_crash_between_taking_and_posting_takes_once() -> None:
         await at.tell(confirmed(sales_order(**MIXED)))
         change = event("returned", "R-1", order=own_return("R-1", "-5", "-25.00", "-5.00", ("S-1", "2")))
         await at.tell(change, settle=False)
+        assert (await at.tell(change)).ruling.kind == "accept"
+        assert len(at.sap.documents) == 2
+
+
+async def test_a_worker_that_dies_after_taking_and_before_claiming_has_taken_once() -> None:
+    async with bench() as at:
+        await at.tell(confirmed(sales_order(**MIXED)))
+        change = event("returned", "R-1", order=own_return("R-1", "-5", "-25.00", "-5.00", ("S-1", "2")))
+        write = at.hub.records.write
+
+        async def die(business_key: str, operations: Sequence[Op]) -> list[str]:
+            if business_key == change.business_key:
+                raise RuntimeError("the worker died")
+            return await write(business_key, operations)
+
+        object.__setattr__(at.hub.records, "write", die)
+        with pytest.raises(RuntimeError):
+            await at.tell(change)
+        object.__setattr__(at.hub.records, "write", write)
         assert (await at.tell(change)).ruling.kind == "accept"
         assert len(at.sap.documents) == 2
 
