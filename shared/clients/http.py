@@ -14,7 +14,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -54,6 +54,24 @@ _HEADER_BYTES_MAX = 64 * 1024
 
 deadline_var: ContextVar[float | None] = ContextVar("deadline", default=None)
 """Loop time by which the work that runs now must be done, waiting included."""
+
+
+someone_waits: ContextVar[bool] = ContextVar("someone_waits", default=False)
+"""A person waits for this very call, until a deadline: a system that was away is looked at again for its sake.
+
+Without that, a checkout would be told that SAP does not answer for as long as a circuit stays open, up to a minute
+after SAP is back.
+"""
+
+
+@contextmanager
+def waited_for() -> Iterator[None]:
+    """Calls inside are ones that someone waits for."""
+    mark = someone_waits.set(True)
+    try:
+        yield
+    finally:
+        someone_waits.reset(mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +252,7 @@ class RemoteSystem:
         until: float,
         redirects: bool,
     ) -> Response:
-        async with self._slot(until), self.circuit.passage() as passage:
+        async with self._slot(until), self.circuit.passage(until) as passage:
             return await self._call(method, url, write, headers, body, until, redirects, passage)
 
     async def _call(
@@ -338,7 +356,8 @@ class Circuit:
     """Stops calls to a system that does not answer, and lets one through now and then to see whether it is back.
 
     `failures_max` failures in a row open it for `open_seconds`, doubling up to a minute while probes fail; a
-    Retry-After opens it at once for that long, because sending on makes a throttled system wait longer.
+    Retry-After opens it at once for that long, because sending on makes a throttled system wait longer. A call that
+    someone waits for is the next look, or waits for the one under way; a Retry-After holds for it as well.
     """
 
     def __init__(self, name: str, *, failures_max: int, open_seconds: float, clock: Callable[[], float]) -> None:
@@ -349,7 +368,9 @@ class Circuit:
         self._failures = 0
         self._opened_in_a_row = 0
         self._open_until: float | None = None
+        self._asked_to_wait_until = 0.0
         self._probing = False
+        self._probed = asyncio.Event()
 
     @property
     def is_open(self) -> bool:
@@ -357,11 +378,17 @@ class Circuit:
         return self._open_until is not None and (self._probing or self._clock() < self._open_until)
 
     @asynccontextmanager
-    async def passage(self) -> AsyncIterator[Passage]:
-        """One call's way through; raises RemoteDown when the circuit is open."""
+    async def passage(self, until: float) -> AsyncIterator[Passage]:
+        """One call's way through, by loop time `until`; raises RemoteDown when the circuit is open."""
         passage = Passage(self)
         if self._open_until is not None:
-            wait = self._open_until - self._clock()
+            impatient = someone_waits.get() and self._clock() >= self._asked_to_wait_until
+            if impatient and self._probing:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._probed.wait(), until - asyncio.get_running_loop().time())
+                impatient = False  # that was the look for this call too: a system that is away is not asked by each
+        if self._open_until is not None:
+            wait = 0.0 if impatient else self._open_until - self._clock()
             if wait > 0 or self._probing:
                 state(CIRCUIT_OPEN, 1, system=self._name)
                 raise RemoteDown(
@@ -370,11 +397,13 @@ class Circuit:
                     retry_after_seconds=max(wait, 0.5),
                 )
             self._probing = passage.is_probe = True
+            self._probed.clear()
         try:
             yield passage
         finally:
             if passage.is_probe:
                 self._probing = False
+                self._probed.set()
 
     def succeed(self, *, was_probe: bool) -> None:
         if self._open_until is None or was_probe:  # a straggler's success does not shorten a wait that was asked for
@@ -386,7 +415,8 @@ class Circuit:
     def fail(self, retry_after: float | None, *, was_probe: bool) -> None:
         self._failures += 1
         if retry_after is not None:
-            self._open_until = max(self._open_until or 0.0, self._clock() + retry_after)
+            self._asked_to_wait_until = self._clock() + retry_after
+            self._open_until = max(self._open_until or 0.0, self._asked_to_wait_until)
         elif self._open_until is not None and not was_probe:
             return  # calls that were under way when it opened do not lengthen the wait
         elif was_probe or self._failures >= self._failures_max:

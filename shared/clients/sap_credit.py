@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from shared.authority.credit import CreditPolicy, Entity
-from shared.clients.http import RemoteRefused
+from shared.clients.http import RemoteRefused, waited_for
 from shared.clients.odata import ODataV2, any_of, day, decimal, entity_path, literal, where
 from shared.domain.credit import CheckRequest, CreditAccount, Figure, Item, Simulation
 from shared.domain.money import Money
@@ -51,7 +51,8 @@ class SapCredit:
 
     async def read_standing(self, entity: Entity, account: str, now: datetime) -> Standing:
         """The account and what it owes, in the segment's currency. Raises `UnknownAccount`."""
-        known, figure = await asyncio.gather(self._account(entity, account), self._figure(entity, account, now))
+        with waited_for():
+            known, figure = await asyncio.gather(self._account(entity, account), self._figure(entity, account, now))
         currency = known.limit.currency if known.limit else entity.currency
         return Standing(known, self._in_currency(figure, currency))
 
@@ -93,9 +94,10 @@ class SapCredit:
             ],
         }
         try:
-            answer = await self._odata.create(
-                "API_SALES_ORDER_SIMULATION_SRV", "A_SalesOrderSimulation", body, write="read"
-            )
+            with waited_for():
+                answer = await self._odata.create(
+                    "API_SALES_ORDER_SIMULATION_SRV", "A_SalesOrderSimulation", body, write="read"
+                )
         except RemoteRefused:
             return None
         return _simulation(answer)

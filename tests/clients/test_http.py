@@ -21,6 +21,7 @@ from shared.clients.http import (
     deadline_after,
     happening_of,
     retry_after_seconds,
+    waited_for,
 )
 from shared.errors import OutcomeUnknown, RemoteDown, Transient
 from shared.telemetry import traceparent
@@ -281,6 +282,44 @@ async def test_a_retry_after_keeps_every_call_away_for_that_long() -> None:
         assert len(server.seen) == 1
         clock.now = 30.0
         await remote.request("GET", "/", write="read")
+
+
+async def test_a_call_that_someone_waits_for_is_the_next_look_before_its_time() -> None:
+    clock = Clock()
+    async with system(json(500, "{}"), json(200, "{}"), failures_max=1, open_seconds=60, clock=clock) as (remote, _):
+        with pytest.raises(Transient):
+            await remote.request("GET", "/", write="read")
+        with pytest.raises(RemoteDown):
+            await remote.request("GET", "/", write="read")
+        with waited_for():
+            await remote.request("GET", "/", write="read")
+        assert not remote.circuit.is_open
+
+
+async def test_of_many_that_someone_waits_for_one_looks_and_the_others_go_by_what_it_finds() -> None:
+    clock = Clock()
+    for answer, arrived in ((json(500, "{}"), 2), (json(200, "{}"), 11)):
+        async with system(json(500, "{}"), answer, *[json(200, "{}")] * 9, failures_max=1, open_seconds=60,
+                          clock=clock) as (remote, server):  # fmt: skip
+            with pytest.raises(Transient):
+                await remote.request("GET", "/", write="read")
+            with waited_for():
+                await asyncio.gather(
+                    *(remote.request("GET", "/", write="read") for _ in range(10)), return_exceptions=True
+                )
+            assert len(server.seen) == arrived
+
+
+async def test_a_retry_after_keeps_also_those_away_that_someone_waits_for() -> None:
+    clock = Clock()
+    async with system(json(503, "{}", Retry_After="30"), json(200, "{}"), clock=clock) as (remote, server):
+        with waited_for():
+            for _ in range(2):
+                with pytest.raises(RemoteDown):
+                    await remote.request("GET", "/", write="read")
+            assert len(server.seen) == 1
+            clock.now = 30.0
+            await remote.request("GET", "/", write="read")
 
 
 async def test_a_refusal_is_an_answer_and_does_not_open_the_circuit() -> None:
