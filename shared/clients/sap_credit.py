@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
-from shared.authority.credit import CreditPolicy, Entity
+from shared.authority.credit import CreditPolicy, Entity, ExposureSource
 from shared.clients.http import RemoteRefused, waited_for
 from shared.clients.odata import ODataV2, any_of, day, decimal, entity_path, literal, where
 from shared.domain.credit import CheckRequest, CreditAccount, Figure, Item, Simulation
@@ -40,6 +41,17 @@ class Standing:
 
     account: CreditAccount
     figure: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Exposure as it was read, in the currencies of its items; `overdue` is not part of it."""
+
+    source: ExposureSource
+    as_of: datetime
+    items: list[Item]
+    overdue: list[Item]
+    lag: timedelta | None
 
 
 class SapCredit:
@@ -72,9 +84,10 @@ class SapCredit:
         return frozenset(str(row["DocumentReferenceID"]) for row in rows)
 
     async def simulate(self, request: CheckRequest, entity: Entity) -> Simulation | None:
-        """SAP's prices for the lines and its own verdict; None where SAP cannot simulate (it does not sell a product).
+        """SAP's prices for the lines and its own verdict; None where there are no lines.
 
-        Nothing is saved by it, so it may be asked again.
+        An order that SAP cannot simulate (it does not sell a product) has no prices and was not checked by SAP.
+        Nothing is saved by a simulation, so it may be asked again.
         """
         if not request.lines:
             return None  # charges alone have no prices to compare
@@ -98,8 +111,10 @@ class SapCredit:
                 answer = await self._odata.create(
                     "API_SALES_ORDER_SIMULATION_SRV", "A_SalesOrderSimulation", body, write="read"
                 )
-        except RemoteRefused:
-            return None
+        except RemoteRefused as refusal:
+            if refusal.status != HTTPStatus.BAD_REQUEST:
+                raise  # no right, no service: that says nothing about the order
+            return Simulation({}, "", "")
         return _simulation(answer)
 
     async def _account(self, entity: Entity, account: str) -> CreditAccount:
@@ -126,29 +141,28 @@ class SapCredit:
             risk_class=str((partner or {}).get("CreditRiskClass") or ""),
         )
 
-    async def _figure(self, entity: Entity, account: str, now: datetime) -> tuple[str, datetime, list[Item], timedelta]:
-        lag = timedelta(seconds=entity.exposure.lag_seconds)
-        if entity.exposure.source != "items":
-            return entity.exposure.source, now, await self._exposure_items(entity, account), lag
+    async def _figure(self, entity: Entity, account: str, now: datetime) -> _Read:
+        source = entity.exposure.source
+        if source != "items":
+            items, overdue = await asyncio.gather(
+                self._exposure_items(entity, account, "exposure" if source == "cds" else "total"),
+                self._receivables(entity, account, due_before=now.astimezone(entity.zone).date()),
+            )
+            return _Read(source, now, items, [item for _, item in overdue], _lag_of(entity))
         orders = await self._open_orders(entity, account)
         receivables = await self._receivables(entity, account)
         billed = {document for document, _ in receivables if document}
         items = [item for number, item in orders if number not in billed] + [item for _, item in receivables]
-        return "items", now, items, lag
+        return _Read(source, now, items, [], None)
 
-    def _in_currency(self, read: tuple[str, datetime, list[Item], timedelta], currency: str) -> Figure:
-        source, as_of, items, lag = read
-        weighed = tuple(
-            item
-            if item.amount.currency == currency
-            else Item(
-                item.reference, item.company_code, item.document, item.fiscal_year, item.legal_entity, item.order,
-                item.kind, item.due, self._policy.rates.convert(item.amount, currency),
-            )
-            for item in items
-        )  # fmt: skip
-        exposure = sum((item.amount for item in weighed), Money.zero(currency))
-        return Figure(as_of, source, exposure, weighed, lag if source == "totals" else None)
+    def _in_currency(self, read: _Read, currency: str) -> Figure:
+        items, overdue = (tuple(self._weighed(one, currency) for one in some) for some in (read.items, read.overdue))
+        exposure = sum((item.amount for item in items), Money.zero(currency))
+        return Figure(read.as_of, read.source, exposure, items, read.lag, overdue=overdue)
+
+    def _weighed(self, item: Item, currency: str) -> Item:
+        value = self._policy.rates.convert(item.amount, currency)
+        return item if value is item.amount else replace(item, amount=value)
 
     async def _open_orders(self, entity: Entity, account: str) -> list[tuple[str, Item]]:
         """Orders not yet wholly processed, at gross; one that SAP's credit check blocks adds nothing."""
@@ -176,13 +190,17 @@ class SapCredit:
             found.append((number, Item(reference, "", "", "", owner, reference, "order", None, gross)))
         return found
 
-    async def _receivables(self, entity: Entity, account: str) -> list[tuple[str, Item]]:
+    async def _receivables(
+        self, entity: Entity, account: str, due_before: date | None = None
+    ) -> list[tuple[str, Item]]:
+        """Open items with their sales document; only those due before a day where it is given."""
+        late = f" and {where(('NetDueDate', 'lt', due_before))}" if due_before else ""
         companies = self._policy.company_codes(entity.segment)
         rows = await self._paged(
             _CUBE,
             "A_OperationalAcctgDocItemCube",
             f"{where(('Customer', 'eq', account), ('IsCleared', 'eq', False), ('FinancialAccountType', 'eq', 'D'))} "
-            f"and {any_of('CompanyCode', companies)}",
+            f"and {any_of('CompanyCode', companies)}{late}",
             "AccountingDocument",
             ("CompanyCode", "FiscalYear", "AccountingDocument", "AccountingDocumentItem"),
             _CUBE_FIELDS,
@@ -203,8 +221,10 @@ class SapCredit:
             amount=Money(decimal(row, "AmountInTransactionCurrency"), str(row["TransactionCurrency"])),
         )
 
-    async def _exposure_items(self, entity: Entity, account: str) -> list[Item]:
+    async def _exposure_items(self, entity: Entity, account: str, kind: str) -> list[Item]:
         """The customer's own service over I_CreditExposureItem: amounts by category, no references."""
+        companies = self._policy.company_codes(entity.segment)
+        company = companies[0] if len(companies) == 1 else ""
         rows = await self._odata.read_all(
             "YY1_CREDITEXPOSUREITEM_CDS",
             "YY1_CreditExposureItem",
@@ -215,7 +235,7 @@ class SapCredit:
         )
         return [
             Item(
-                "", "", "", "", "", str(row["CreditManagementLineItem"]), "exposure", None,
+                "", company, "", "", "", str(row["CreditManagementLineItem"]), kind, None,
                 Money(decimal(row, "ExposureAmount"), str(row["Currency"])),
             )
             for row in rows
@@ -249,6 +269,12 @@ class SapCredit:
 
     def _owner(self, is_owner: Any) -> str:
         return next((code for code, one in self._policy.legal_entities.items() if is_owner(one)), "")
+
+
+def _lag_of(entity: Entity) -> timedelta | None:
+    """None where the figure itself shows what it contains."""
+    seconds = entity.exposure.lag_seconds
+    return timedelta(seconds=seconds) if seconds else None
 
 
 def _simulation(answer: dict[str, Any]) -> Simulation:

@@ -209,7 +209,11 @@ class CreditAccount:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One open receivable that is part of an exposure figure, in the segment's currency (credits are negative)."""
+    """One open receivable that is part of an exposure figure, in the segment's currency (credits are negative).
+
+    An `exposure` item is a line of the customer's own service: `order` is then that line's key, in which a document
+    can be recognized, but no reference of ours; `company_code` is set where the segment has only one.
+    """
 
     reference: str
     company_code: str
@@ -226,7 +230,8 @@ class Item:
 class Figure:
     """Exposure as SAP told it, read from `as_of` on: the sum, and the items it is known to contain.
 
-    `lag` is set for a source of totals only: a posting counts as contained when it is that much older than `as_of`.
+    `lag` is set for a source of totals: a posting counts as contained when it is that much older than `as_of`.
+    `overdue` are late items that were read beside the figure, where it does not consist of receivables itself.
     `cleared` are posting keys that SAP knows as paid or reversed, so neither the figure nor a hold needs to hold them.
     `invoices` are the items that are invoices, by legal entity and order.
     """
@@ -237,6 +242,7 @@ class Figure:
     items: tuple[Item, ...] = ()
     lag: timedelta | None = None
     cleared: frozenset[str] = frozenset()
+    overdue: tuple[Item, ...] = ()
     references: frozenset[str] = field(init=False)
     documents: frozenset[tuple[str, str, str]] = field(init=False)
     invoices: Mapping[tuple[str, str], tuple[Item, ...]] = field(init=False)
@@ -257,13 +263,20 @@ class Figure:
 
     def contains(self, posting: Posting) -> bool:
         """Whether this figure is seen to contain the posting; not seen is not contained."""
-        if self.lag is not None:
-            return posting.posted_at + self.lag <= self.as_of
+        if self.lag is not None and posting.posted_at + self.lag <= self.as_of:
+            return True
         return (
             posting.key in self.references
             or posting.key in self.cleared
             or (posting.company_code, posting.document, posting.fiscal_year) in self.documents
+            or any(_is_line_of(item, posting) for item in self.items if item.kind == "exposure")
         )
+
+
+def _is_line_of(item: Item, posting: Posting) -> bool:
+    """Whether a line of the customer's service is the posting's: two company codes may use one document number."""
+    is_of_company = item.company_code == posting.company_code or posting.company_code in item.order
+    return bool(posting.document) and posting.document in item.order and is_of_company
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +286,6 @@ class Simulation:
     net: Mapping[int, Decimal]
     currency: str
     credit_status: str
-    unknown: tuple[str, ...] = ()
 
 
 class OnAccountOrder(Protocol):

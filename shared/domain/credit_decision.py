@@ -181,7 +181,8 @@ def _account_rules(account: CreditAccount, rules: Rules, today: date) -> list[tu
 
 def _overdue_rules(figure: Figure, rules: Rules, today: date) -> list[tuple[Answer, Reason]]:
     since = today - timedelta(days=rules.overdue.days)
-    late = [item for item in figure.items if item.due is not None and item.due < since and item.amount.amount > 0]
+    known = (*figure.items, *figure.overdue)
+    late = [item for item in known if item.due is not None and item.due < since and item.amount.amount > 0]
     if not late:
         return []
     total = sum((item.amount for item in late), Money.zero(late[0].amount.currency))

@@ -338,9 +338,15 @@ class CheckDesk:
                     figure = replace(figure, cleared=await self._erp.find_cleared(first.entity, unseen))
         except TimeoutError:
             return SaidBySap(None, None, "it did not answer in time", late=True)
-        except Transient as error:
+        except (Transient, Malformed) as error:
             return SaidBySap(None, None, str(error))
-        late = tuple(item for item in figure.items if item.due is not None and item.due < now.date())
+        except Permanent as error:
+            if error.code == "unknown_account":
+                raise
+            # Refused, or answered with something else: the business answer is the same as for no answer.
+            return SaidBySap(None, None, str(error))
+        known = (*figure.items, *figure.overdue)
+        late = tuple(item for item in known if item.due is not None and item.due < now.date())
         return SaidBySap(Remembered(standing.account, figure.exposure, figure.as_of, late[:50]), figure)
 
     def _decide(
@@ -502,7 +508,7 @@ def _told_by(simulation: asyncio.Task[Simulation | None]) -> tuple[Simulation | 
         return None, "the simulation took too long"
     try:
         return simulation.result(), ""
-    except Transient as error:
+    except (Transient, Permanent, Malformed) as error:
         return None, str(error) or "the simulation was not answered"
 
 
