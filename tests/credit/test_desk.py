@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from shared.domain.credit_transitions import expire, give_up, post
-from shared.errors import Conflict, Permanent, RemoteDown
+from shared.errors import Conflict, Fault, Malformed, Permanent, RemoteDown
 from shared.stores.credit_book.book import swept
 from shared.stores.credit_book.checks import OtherContent
 from tests.conftest import TableFactory
@@ -276,6 +276,31 @@ async def test_one_that_has_little_time_left_does_not_take_it_from_the_others() 
     assert first.decision.outcome == "referred"
     assert [reason.code for reason in first.reasons] == ["sap_unavailable"]
     assert second.decision.outcome == "approved"
+
+
+@pytest.mark.parametrize("call", ["standing", "simulate"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Permanent("sap refused with 403", code="forbidden"),
+        Malformed([Fault("CreditLimitAmount", "is no number")]),
+        RemoteDown("sap: 500", system="sap"),
+    ],
+)
+async def test_whatever_sap_says_instead_of_an_answer_is_answered_by_policy(call: str, fault: Exception) -> None:
+    shop = checkout()
+
+    async def away(name: str) -> None:
+        if name == call:
+            raise fault
+
+    shop.truth.before = away
+    record, hold = await shop.check(request("r-1"))
+    assert (record.decision.outcome, hold) == ("referred", None)
+    assert [reason.code for reason in record.reasons] == ["sap_unavailable"]
+    shop.truth.before = None
+    assert (await shop.check(request("r-2")))[0].decision.outcome == "approved", "back: the next check is live"
+    assert (await shop.check(request("r-1")))[0].decision.outcome == "referred", "the same request, the same answer"
 
 
 async def test_tables_that_fail_make_no_decision_and_hold_nothing() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from shared.authority.credit import CreditPolicy, Entity
 from shared.clients.sap_credit import Standing, UnknownAccount
@@ -28,7 +28,9 @@ from shared.domain.credit import (
     Posting,
     Simulation,
 )
+from shared.domain.credit_request import request_of_record
 from shared.domain.money import Money
+from shared.errors import Conflict
 from shared.stores.credit_book import CheckDesk, CreditBook
 from shared.stores.table import Table
 from shared.telemetry import Counters
@@ -141,19 +143,31 @@ class Checkout:
             self.granted.append(record)
         return record, hold
 
-    async def approve(self, record: DecisionRecord, person: str = "amir") -> tuple[DecisionRecord, Hold | None]:
-        """A person says yes; the desk weighs the order again."""
-        kept = await self.book.read_record(record.decision.id)
-        assert kept.record is not None and kept.record.approval is not None
-        from shared.domain.credit_request import request_of_record
-
-        said: ApprovalView = replace(
-            kept.record.approval, state="approved", decided_by=person, decided_at=self.clock.now, via="api"
-        )
-        request = request_of_record(kept.record)
+    async def approve(
+        self, record: DecisionRecord, person: str = "amir", *, desk: int = 0
+    ) -> tuple[DecisionRecord, Hold | None]:
+        """A person says yes; the desk weighs the order again. Raises `Conflict` where it was decided before."""
+        kept, said = await self._said(record, person, "approved", self.books[desk])
+        request = request_of_record(record)
         entity = self.policy.legal_entities[request.legal_entity]
         deadline = asyncio.get_running_loop().time() + 30
-        return await self.desks[0].decide_again(request, entity, said, kept.record_etag, deadline)
+        return await self.desks[desk].decide_again(request, entity, said, kept, deadline)
+
+    async def refuse(self, record: DecisionRecord, person: str = "amir") -> None:
+        """A person says no."""
+        etag, said = await self._said(record, person, "refused", self.book)
+        declined = replace(record, decision=replace(record.decision, outcome="declined"), approval=said)
+        await self.book.rewrite(declined, etag)
+
+    async def _said(
+        self, record: DecisionRecord, person: str, state: Literal["approved", "refused"], book: CreditBook
+    ) -> tuple[str, ApprovalView]:
+        kept = await book.read_record(record.decision.id)
+        assert kept.record is not None and kept.record.approval is not None
+        if kept.record.approval.state != "open":
+            raise Conflict(f"it is {kept.record.approval.state} already")
+        said = replace(kept.record.approval, state=state, decided_by=person, decided_at=self.clock.now, via="api")
+        return kept.record_etag, said
 
     async def holds(self) -> dict[str, str]:
         """State of every hold that stands in the live part of the book, by request."""

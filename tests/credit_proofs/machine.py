@@ -198,13 +198,49 @@ class CreditMachine(RuleBasedStateMachine):
 
     @rule(record=consumes(waiting))
     def approve(self, record: DecisionRecord) -> None:
-        if record.decision.outcome != "approval_required":
+        if not self._waits(record):
             return
         again, hold = self._run(lambda: self.shop.approve(record))
         if hold is not None:
             sale = self._new_sale()
             sale.decisions.append((again.decision.id, again.decision.amount))
             sale.placed_until[again.decision.id] = hold.expires_at
+
+    @rule(record=consumes(waiting), worker=st.integers(0, 1))
+    def refuse(self, record: DecisionRecord, worker: int) -> None:
+        """A person says no; nobody's yes counts afterwards, and the same request still has that answer."""
+        if not self._waits(record):
+            return
+        self._run(lambda: self.shop.refuse(record))
+        try:
+            self._run(lambda: self.shop.approve(record))
+        except Conflict:
+            pass
+        else:
+            raise AssertionError("what a person refused was approved")
+        kept = self._run(lambda: self.shop.books[worker].read_record(record.decision.id))
+        assert kept.record is not None and kept.record.decision.outcome == "declined" and kept.held is None
+
+    @rule(record=waiting, people=st.integers(2, 4), seed=st.integers(0, 99))
+    def several_approve_at_once(self, record: DecisionRecord, people: int, seed: int) -> None:
+        """On two workers: one of them at most gives a hold, and it is the one that the record names."""
+        if not self._waits(record):
+            return
+
+        async def all_say_yes() -> list[object]:
+            names = [f"person {number}" for number in range(people)]
+            return await asyncio.gather(
+                *(self.shop.approve(record, name, desk=(seed + at) % 2) for at, name in enumerate(names)),
+                return_exceptions=True,
+            )
+
+        said = self.loop.run_until_complete(all_say_yes())
+        taken = [one for one in said if isinstance(one, tuple)]
+        assert len(taken) <= 1, said
+        if taken and taken[0][1] is not None:
+            sale = self._new_sale()
+            sale.decisions.append((record.decision.id, record.decision.amount))
+            sale.placed_until[record.decision.id] = taken[0][1].expires_at
 
     @rule(minutes=st.sampled_from([1, 10, 40, 200]))
     def time_passes(self, minutes: int) -> None:
@@ -271,6 +307,11 @@ class CreditMachine(RuleBasedStateMachine):
         assert self._committed() <= self.shop.truth.limit, (self._committed(), self.all)
 
     # The model ---------------------------------------------------------------------------------------------------
+
+    def _waits(self, record: DecisionRecord) -> bool:
+        """Whether a person's word on it still counts."""
+        kept = self._run(lambda: self.shop.book.read_record(record.decision.id)).record
+        return kept is not None and kept.approval is not None and kept.approval.state == "open"
 
     def _committed(self) -> Money:
         """What is owed, and what was promised beyond it."""

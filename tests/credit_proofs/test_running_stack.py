@@ -275,6 +275,21 @@ async def test_while_sap_is_away_an_answer_comes_by_policy_and_says_so_and_the_f
         assert Decimal(live["credit"]["held"]) + Decimal(live["credit"]["exposure"]) >= 120
 
 
+async def test_an_order_that_comes_after_its_hold_expired_is_a_case_and_takes_no_credit(outside: Outside) -> None:
+    await open_account(outside, "LATE", "120", riskClass="S", **_PRICES)
+    first = await ask(outside, check("late-1", "LATE"), 0)
+    await asyncio.sleep(HOLD_SECONDS)
+    second = await ask(outside, check("late-2", "LATE"), 1)
+    assert (first["outcome"], second["outcome"]) == ("approved", "approved"), "its credit went to the next"
+    sent = event("confirmed", on_account("S-LATE", "LATE"), "S-LATE", decisionId=first["decisionId"])
+    assert (await outside.ask("POST", "/api/webhooks/commerce", sent)).status == 202
+    await outside.rest()
+    assert await outside.cases_about("GB01/S-LATE") or await outside.cases_about("S-LATE")
+    assert await outside.documents_of("S-LATE") == []
+    told = (await outside.ask("GET", f"{CHECKS}/{first['decisionId']}")).json
+    assert told["hold"]["state"] == "released"
+
+
 async def fire(outside: Outside, timer: str) -> Reply:
     key = outside.described["functions"]["keys"]["master"]
     return await outside.ask("POST", f"/admin/functions/{timer}?wait", {"input": ""}, headers={"x-functions-key": key})
