@@ -51,6 +51,11 @@ class HeldByFamily:
     def of_others(self, family: str) -> Money:
         return self._all - self.of(family)
 
+    def with_one_more(self, family: str, value: Money) -> Money:
+        """What a family would hold with one more of its changes, as `add` would count it."""
+        members = self._families.get(family)
+        return self._count(members, value) if members else value
+
     def add(self, hold: Hold) -> None:
         before = self.of(hold.family)
         members = self._families[hold.family]
@@ -62,12 +67,14 @@ class HeldByFamily:
         value = self._convert(hold.value)
         return hold if value is hold.value else replace(hold, value=value)
 
-    def _count(self, members: Sequence[Hold]) -> Money:
-        return counted(members, self._figure, self._now, self._memory)
+    def _count(self, members: Sequence[Hold], one_more: Money | None = None) -> Money:
+        return counted(members, self._figure, self._now, self._memory, one_more)
 
 
-def counted(members: Sequence[Hold], figure: Figure, now: datetime, memory: timedelta) -> Money:
-    """What one family counts beside the figure.
+def counted(
+    members: Sequence[Hold], figure: Figure, now: datetime, memory: timedelta, one_more: Money | None = None
+) -> Money:
+    """What one family counts beside the figure; `one_more` is the value of a hold that is about to join it.
 
     The largest live hold is what the checkout may come to: a change that is not yet confirmed does not add to what it
     replaces, and does not free it either. What is posted moves from that amount to the postings, and each posting
@@ -78,9 +85,10 @@ def counted(members: Sequence[Hold], figure: Figure, now: datetime, memory: time
     zero = Money.zero(currency)
     live = [hold for hold in members if hold.state in LIVE]
     parts = _parts_of(members, now, memory)
-    whole = max((hold.value for hold in live), default=zero)
+    whole = max((*(hold.value for hold in live), one_more or zero))
     moved = sum((value for _, value, _ in parts if value > zero), zero)
-    rest = whole - moved - (_already_in(live, figure) if live else zero)
+    known = {posting.key for posting, _, _ in parts}
+    rest = whole - moved - (_already_in(live, known, figure) if live else zero)
     unseen = sum((value for posting, value, hold in parts if not _is_in(figure, posting, hold)), zero)
     return (rest if rest > zero else zero) + unseen
 
@@ -131,11 +139,10 @@ def _is_in(figure: Figure, posting: Posting, hold: Hold) -> bool:
     return figure.contains(posting)
 
 
-def _already_in(live: Sequence[Hold], figure: Figure) -> Money:
+def _already_in(live: Sequence[Hold], known: set[str], figure: Figure) -> Money:
     """Invoices of the family's order that the figure contains before the book has heard of their posting."""
     zero = Money.zero(live[0].value.currency)
     orders = {(hold.decision.legal_entity, hold.order) for hold in live if hold.order}
-    known = {posting.key for hold in live for posting in hold.postings}
     return sum(
         (
             item.amount

@@ -89,6 +89,12 @@ def test_a_change_counts_with_what_it_replaces_as_the_larger_of_both() -> None:
     assert counted([old, new], EMPTY, NOON, HOUR) == gbp(130)
 
 
+def test_a_part_that_was_consumed_is_taken_off_a_changed_order_once() -> None:
+    gone = consume(moved(post(firm(40), posting(40), "S-1", gbp(40))), NOON)
+    changed = replace(firm(100), decision=replace(hold().decision, id="d.2"))
+    assert counted([gone, changed], figure(invoice("K1", 40)), NOON + timedelta(minutes=5), HOUR) == gbp(60)
+
+
 def test_a_hold_is_consumed_only_when_all_its_parts_are_seen() -> None:
     part = moved(post(firm(), posting(40), "S-1", gbp(100)))
     assert not is_wholly_in(part, figure(invoice("K1", 40)))

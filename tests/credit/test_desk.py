@@ -197,6 +197,48 @@ async def test_a_change_moves_the_hold_in_one_step_and_never_counts_both() -> No
     assert (await shop.check(request("r-4", 10)))[0].decision.outcome == "approved"
 
 
+async def test_a_change_after_one_that_expired_still_changes_its_order() -> None:
+    shop = checkout(limit=gbp(100))
+    old = (await shop.check(request("r-1", 60)))[0].decision.id
+    await shop.book.confirm(old, "S-1", None, cause=told("confirmed", "S-1"))
+    lapsed = (await shop.check(request("r-2", 70, replaces=old)))[0].decision.id
+    shop.clock.forward(hours=1)
+    assert (await shop.check(request("r-3", 30)))[0].decision.outcome == "approved"
+    too_much = (await shop.check(request("r-4", 71, replaces=lapsed)))[0]
+    assert too_much.decision.outcome == "approval_required" and too_much.credit is not None
+    assert too_much.credit.held == gbp(30), "its own order is not among the others"
+    new = (await shop.check(request("r-5", 70, replaces=too_much.decision.id)))[0]
+    assert new.decision.outcome == "approved", "70 replaces 60, beside 30"
+    await shop.book.confirm(new.decision.id, "S-1", None, cause=told("changed", "S-1"))
+    assert await shop.holds() == {"r-3": "placed", "r-5": "firm"}, "nothing of the order is left behind"
+
+
+@pytest.mark.parametrize("pause", [timedelta(minutes=1), timedelta(hours=2)])
+async def test_a_change_of_an_order_that_is_partly_in_sap_holds_only_what_is_not(pause: timedelta) -> None:
+    """The part was seen, and its hold consumed, a moment ago or so long ago that it is kept apart by now."""
+    shop = checkout(limit=gbp(200))
+    old = (await shop.check(request("r-1", 40)))[0].decision.id
+    await shop.book.confirm(old, "S-1", None, cause=told("confirmed", "S-1"))
+    posting = shop.truth.post("S-1", "K1", gbp(40))
+    await shop.book.move(
+        old, lambda one, _: post(one, posting, "S-1", gbp(40)), cause=told("posted", "S-1"), what="posted"
+    )
+    shop.clock.forward(minutes=1)
+    await shop.check(request("r-2", 1, on_account=0))
+    assert (await shop.holds())["r-1"] == "consumed"
+    shop.clock.now += pause
+    await shop.check(request("r-3", 1, on_account=0))
+    changed = (await shop.check(request("r-4", 70, replaces=old)))[0].decision.id
+    await shop.book.confirm(changed, "S-1", None, cause=told("changed", "S-1"))
+    assert (await shop.check(request("r-5", 131)))[0].decision.outcome == "approval_required"
+    assert (await shop.check(request("r-6", 130)))[0].decision.outcome == "approved"
+    await shop.book.move(request("r-6").decision_id, give_up, cause=told("given", "r-6"), what="released")
+    shop.truth.pay("K1")
+    shop.clock.forward(minutes=1)
+    assert (await shop.check(request("r-7", 171)))[0].decision.outcome == "approval_required", "30 are still to come"
+    assert (await shop.check(request("r-8", 170)))[0].decision.outcome == "approved", "40 are paid"
+
+
 async def test_a_change_cannot_take_the_credit_of_another_order() -> None:
     shop = checkout()
     old = (await shop.check(request("r-1")))[0].decision.id

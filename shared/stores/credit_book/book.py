@@ -8,7 +8,7 @@ account's epoch, so that a grant decided meanwhile on the old figure is decided 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -35,6 +35,8 @@ from shared.telemetry import Counters
 _RACES_MAX = 20
 _TRACES_MAX = 4096
 _LAST_MAX = 4096
+CHANGES_MAX = 20
+"""How many changes of one checkout are followed back, where what they change is not among the live holds."""
 _BOUND_LATELY = timedelta(seconds=30)
 _EXPIRED_MAX = 30
 """Expired holds released in one transaction: three rows each, of the hundred that a transaction takes."""
@@ -203,7 +205,8 @@ class CreditBook:
             if isinstance(outcome, Reason):
                 return Moved(held.hold, changed=False, refused=outcome)
             stands = outcome or held.hold
-            ended = [(one, replaced_by(one.hold, now)) for one in others] if stands.state in LIVE else []
+            ends = [one for one in others if one.hold.state in LIVE] if stands.state in LIVE else []
+            ended = [(one, replaced_by(one.hold, now)) for one in ends]
             moves = [(one, after) for one, after in [(held, outcome), *ended] if isinstance(after, Hold)]
             if not moves:
                 return Moved(held.hold, changed=False)
@@ -246,14 +249,33 @@ class CreditBook:
                 self.counters.add("credit.expired", len(operations) // 3)
 
     async def _before(self, hold: Hold) -> list[Held]:
-        """The live holds of the decisions that this one replaces, directly or through others, and nobody else's."""
+        """The holds of the decisions that this one replaces, directly or through others, and nobody else's: those
+        that are live, and those that were consumed, whose postings are part of the order all the same."""
         live = await self.live_holds(rows.partition_of(hold.decision))
-        return [
+        found = [
             one
             for one in live
-            if one.hold.family == hold.family and one.hold.id != hold.id and one.hold.state in LIVE
+            if one.hold.family == hold.family and one.hold.id != hold.id and one.hold.state in (*LIVE, "consumed")
             and one.hold.placed_at <= hold.placed_at
         ]  # fmt: skip
+        return found + await self._kept_before(hold, {one.hold.id: one.hold for one in found})
+
+    async def _kept_before(self, hold: Hold, found: Mapping[str, Hold]) -> list[Held]:
+        """The one before that was consumed so long ago that it is kept apart from the live ones."""
+        replaced = hold.decision.replaces
+        for _ in range(CHANGES_MAX):
+            if (live := found.get(replaced)) is not None:
+                if live.postings:
+                    return []  # it has brought along what was posted before it
+                replaced = live.decision.replaces
+                continue
+            if not replaced:
+                return []
+            kept = await self.read_record(replaced)
+            if kept.held is not None and kept.held.hold.state == "consumed":
+                return [kept.held]
+            replaced = kept.record.decision.replaces if kept.record is not None else ""
+        return []
 
     async def rewrite(self, record: DecisionRecord, etag: str) -> None:
         """Replace a decision's record as it was read; raises `Conflict` where it moved on meanwhile."""

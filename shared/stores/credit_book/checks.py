@@ -24,6 +24,7 @@ from shared.domain.credit import (
     CreditAccount,
     Decision,
     DecisionRecord,
+    DecisionWithHold,
     Figure,
     Hold,
     Simulation,
@@ -35,7 +36,7 @@ from shared.domain.credit_transitions import consume
 from shared.domain.money import Money
 from shared.errors import Conflict, Malformed, OutcomeUnknown, Permanent, Transient
 from shared.stores.credit_book import rows
-from shared.stores.credit_book.book import CreditBook
+from shared.stores.credit_book.book import CHANGES_MAX, CreditBook
 from shared.stores.credit_book.rows import Held, Remembered
 from shared.stores.table import Op, Row, RowChanged, RowExists
 from shared.telemetry import span
@@ -85,6 +86,7 @@ class OtherContent(Permanent):
 @dataclass(slots=True)
 class _Waiting:
     request: CheckRequest
+    family: str
     entity: Entity
     deadline: float
     simulation: asyncio.Task[Simulation | None]
@@ -117,13 +119,12 @@ class CheckDesk:
 
         Raises `OtherContent` for a request id used otherwise, `Permanent` (unknown_account).
         """
-        if request.replaces:
-            await self._know_replaced(request)
+        family = await self._family_of(request)
         if not await self._first_time(request):
             kept = await self._book.read_record(request.decision_id)
             if kept.record is not None:
                 return kept.record, kept.held.hold if kept.held else None
-        return await self._enqueue(request, entity, deadline, None, "")
+        return await self._enqueue(request, family, entity, deadline, None, "")
 
     async def decide_again(
         self,
@@ -134,9 +135,29 @@ class CheckDesk:
         deadline: float,
     ) -> tuple[DecisionRecord, Hold | None]:
         """An approved order, weighed once more on the live record before its hold is placed."""
-        return await self._enqueue(request, entity, deadline, approval, record_etag)
+        family = await self._family_of(request)
+        return await self._enqueue(request, family, entity, deadline, approval, record_etag)
 
-    async def _know_replaced(self, request: CheckRequest) -> None:
+    async def _family_of(self, request: CheckRequest) -> str:
+        """The first decision of this checkout: a change belongs to what it replaces, also where that has expired.
+
+        Left out of its family, it would count beside the order that it changes, and leave that order's hold behind.
+        """
+        if not request.replaces:
+            return request.decision_id
+        known = await self._know_replaced(request)
+        for _ in range(CHANGES_MAX):
+            if known.hold is not None:
+                return known.hold.family
+            if not known.decision.replaces:  # nothing was ever held for it
+                return known.decision.id
+            before = await self._book.read_decision(known.decision.replaces)
+            if before is None:
+                break
+            known = before
+        return known.decision.id
+
+    async def _know_replaced(self, request: CheckRequest) -> DecisionWithHold:
         """What is replaced must be a decision of the same account: a hold moves within one book."""
         try:
             partition, _ = place_of(request.replaces)
@@ -155,6 +176,7 @@ class CheckDesk:
                 code="replaced_elsewhere",
                 remedy="a hold moves within one account: release that decision and check anew",
             )
+        return known
 
     async def _first_time(self, request: CheckRequest) -> bool:
         """Insert the index row; False where the same request came before."""
@@ -182,6 +204,7 @@ class CheckDesk:
     async def _enqueue(
         self,
         request: CheckRequest,
+        family: str,
         entity: Entity,
         deadline: float,
         approval: ApprovalView | None,
@@ -196,7 +219,7 @@ class CheckDesk:
             return await asyncio.shield(under_way.done)
         done: asyncio.Future[tuple[DecisionRecord, Hold | None]] = asyncio.get_running_loop().create_future()
         simulation = asyncio.create_task(self._erp.simulate(request, entity))
-        one = _Waiting(request, entity, deadline, simulation, approval, record_etag, done)
+        one = _Waiting(request, family, entity, deadline, simulation, approval, record_etag, done)
         queue.waiting.append(one)
         queue.asked[request.decision_id] = one
         if queue.worker is None:
@@ -365,7 +388,7 @@ class CheckDesk:
         rules = policy.rules_for(request.legal_entity, account.risk_class if account else "")
         currency = account.limit.currency if account and account.limit else entity.currency
         today = now.astimezone(entity.zone).date()
-        family = against.family_of(request)
+        family = one.family
         if (no_rate := rate_is_known(request, policy.rates, currency)) is not None:
             verdict = refuse(request, Money.zero(currency), "declined", no_rate, rules)
         elif figure is None or account is None:
@@ -435,13 +458,8 @@ class _Against:
 
     def __init__(self, holds: list[Hold], now: datetime, memory: timedelta, rates: Rates) -> None:
         self._holds = holds
-        self._families = {hold.id: hold.family for hold in holds}
         self._now, self._memory, self._rates = now, memory, rates
         self._counted: dict[tuple[str, str], HeldByFamily] = {}
-
-    def family_of(self, request: CheckRequest) -> str:
-        """A change of a checkout belongs to what it replaces."""
-        return self._families.get(request.replaces, request.decision_id)
 
     def held(
         self, request: CheckRequest, family: str, figure: Figure | None, currency: str
@@ -457,13 +475,12 @@ class _Against:
                 now=self._now, memory=self._memory,
             )  # fmt: skip
             self._counted[figure.source, currency] = counted
-        others, own = counted.of_others(family), counted.of(family)
+        others = counted.of_others(family)
         value = self._rates.convert(request.on_account, currency)
-        return others + max(own, value, key=lambda money: money.amount), others
+        return others + counted.with_one_more(family, value), others
 
     def add(self, hold: Hold) -> None:
         self._holds.append(hold)
-        self._families[hold.id] = hold.family
         for counted in self._counted.values():
             counted.add(hold)
 
