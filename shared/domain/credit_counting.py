@@ -105,19 +105,21 @@ def is_paid(hold: Hold, figure: Figure) -> bool:
 
 def unseen_postings(holds: Iterable[Hold], figure: Figure, now: datetime, memory: timedelta) -> tuple[str, ...]:
     """Posting keys that the figure should contain and does not: paid, reversed, or not there yet."""
-    return tuple(
-        dict.fromkeys(
-            posting.key for posting, _, _ in _parts_of(list(holds), now, memory) if not figure.contains(posting)
-        )
-    )
+    families: defaultdict[str, list[Hold]] = defaultdict(list)
+    for hold in holds:
+        families[hold.family].append(hold)
+    parts = (part for members in families.values() for part in _parts_of(members, now, memory))
+    return tuple(dict.fromkeys(posting.key for posting, _, _ in parts if not figure.contains(posting)))
 
 
 def _parts_of(members: Sequence[Hold], now: datetime, memory: timedelta) -> list[tuple[Posting, Money, Hold]]:
-    """The family's postings with their value, each once; those of a consumed hold while it is remembered."""
+    """The family's postings with their value, each once; those of a consumed hold while it is remembered, or while
+    another hold of the family lives, which they are a part of."""
     parts: dict[str, tuple[Posting, Money, Hold]] = {}
+    lives = any(hold.state in LIVE for hold in members)
     for hold in members:
-        remembered = hold.state == "consumed" and hold.closed_at is not None and hold.closed_at + memory > now
-        if hold.state in LIVE or remembered:
+        remembered = hold.closed_at is not None and (lives or hold.closed_at + memory > now)
+        if hold.state in LIVE or (hold.state == "consumed" and remembered):
             for posting, value in zip(hold.postings, _values_of(hold), strict=True):
                 parts.setdefault(posting.key, (posting, value, hold))
     return list(parts.values())

@@ -239,6 +239,26 @@ async def test_a_change_of_an_order_that_is_partly_in_sap_holds_only_what_is_not
     assert (await shop.check(request("r-8", 170)))[0].decision.outcome == "approved", "40 are paid"
 
 
+async def test_a_change_of_an_order_that_is_paid_meanwhile_holds_only_what_it_adds() -> None:
+    shop = checkout(limit=gbp(100))
+    old = (await shop.check(request("r-1", 60)))[0].decision.id
+    await shop.book.confirm(old, "S-1", None, cause=told("confirmed", "S-1"))
+    await shop.check(request("r-2", 70, replaces=old))
+    posting = shop.truth.post("S-1", "K1", gbp(60))
+    await shop.book.move(
+        old, lambda one, _: post(one, posting, "S-1", gbp(60)), cause=told("posted", "S-1"), what="posted"
+    )
+    for number in range(3):
+        shop.clock.forward(minutes=1)
+        await shop.check(request(f"look-{number}", 1, on_account=0))
+        shop.truth.pay("K1")
+    assert (await shop.check(request("r-3", 91)))[0].decision.outcome == "approval_required"
+    assert (await shop.check(request("r-4", 90)))[0].decision.outcome == "approved"
+    shop.clock.forward(hours=1)
+    await shop.check(request("r-5", 1, on_account=0))
+    assert await shop.holds() == {}, "once the change has expired, what it changed is kept apart"
+
+
 async def test_a_change_cannot_take_the_credit_of_another_order() -> None:
     shop = checkout()
     old = (await shop.check(request("r-1")))[0].decision.id

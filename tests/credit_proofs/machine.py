@@ -171,7 +171,8 @@ class CreditMachine(RuleBasedStateMachine):
             return
         self.tell(sale)
         self._move(sale.confirmed, lambda hold, now: cancel(hold, sale.number, now), "cancelled", f"c{self._next()}")
-        sale.decisions = [one for one in sale.decisions if one[0] != sale.confirmed]
+        at = [decision for decision, _ in sale.decisions].index(sale.confirmed)
+        sale.decisions = sale.decisions[at + 1 :]
         sale.confirmed = ""
         sale.ended = not sale.decisions
 

@@ -333,7 +333,8 @@ class CheckDesk:
                 placed.append((hold, len(operations)))
                 operations.append(Op("insert", rows.live_row(hold)))
         room = _OPERATIONS_MAX - len(operations)
-        operations += _housekeeping(held, figure, now, memory, room)
+        living = {hold.family for hold, _ in placed} | {one.hold.family for one in held if one.hold.state in LIVE}
+        operations += _housekeeping(held, living, figure, now, memory, room)
         remembered = said.remembered or before
         account = rows.account_row(partition, remembered)
         operations.append(
@@ -355,8 +356,7 @@ class CheckDesk:
             async with asyncio.timeout_at(deadline):
                 standing = await self._erp.read_standing(first.entity, first.request.account, now)
                 figure = standing.figure
-                posted = [one.hold for one in held if one.hold.postings]
-                unseen = unseen_postings(posted, figure, now, memory)
+                unseen = unseen_postings([one.hold for one in held], figure, now, memory)
                 if unseen and figure.lag is None:
                     figure = replace(figure, cleared=await self._erp.find_cleared(first.entity, unseen))
         except TimeoutError:
@@ -492,12 +492,15 @@ def _approved(verdict: Verdict) -> Verdict:
     return replace(verdict, outcome="approved", band=None)
 
 
-def _housekeeping(held: list[Held], figure: Figure | None, now: datetime, memory: timedelta, room: int) -> list[Op]:
+def _housekeeping(
+    held: list[Held], living: set[str], figure: Figure | None, now: datetime, memory: timedelta, room: int
+) -> list[Op]:
     """Holds that SAP's figure is seen to contain are consumed; consumed ones that are paid, or whose memory has
-    passed, are kept apart."""
+    passed, are kept apart, unless a change of the same checkout lives: what they became is taken off it."""
     operations: list[Op] = []
     for one in held:
-        if rows.memory_passed(one.hold, now, memory) or (figure is not None and is_paid(one.hold, figure)):
+        is_over = rows.memory_passed(one.hold, now, memory) or (figure is not None and is_paid(one.hold, figure))
+        if is_over and one.hold.family not in living:
             moved = rows.forget(one)
         elif figure is not None and one.hold.state in LIVE and is_wholly_in(one.hold, figure):
             moved = rows.move(one, consume(one.hold, figure.as_of))
