@@ -79,9 +79,9 @@ def mutated(mutation: Mutation, source: str) -> str:
 
 
 def proof_of(mutation: Mutation) -> list[str]:
-    """The pytest arguments of a proof: a file or node id, perhaps with `-k words` behind it."""
-    path, _, words = mutation.proof.partition(" -k ")
-    return [path, *(["-k", words] if words else [])]
+    """The pytest arguments of a proof: files or node ids, perhaps with `-k words` behind them."""
+    paths, _, words = mutation.proof.partition(" -k ")
+    return [*paths.split(), *(["-k", words] if words else [])]
 
 
 def as_document(title: str, intro: str, mutations: Sequence[Mutation], caught: int) -> str:

@@ -139,6 +139,50 @@ async def test_a_hold_is_consumed_once_sap_shows_its_document_and_then_no_longer
     shop.truth.pay("K1")
     shop.clock.forward(minutes=1)
     assert (await shop.check(request("r-5")))[0].decision.outcome == "approved", "paid: room again"
+    assert "r-1" not in await shop.holds(), "nothing is left of it to read"
+
+
+async def test_a_posting_counts_however_long_sap_takes_to_show_it() -> None:
+    shop = checkout(limit=gbp(100), lag=timedelta(hours=3))
+    _, hold = await shop.check(request("r-1"))
+    assert hold is not None
+    await shop.book.confirm(hold.id, "S-1", None, cause=told("confirmed", "S-1"))
+    posting = shop.truth.post("S-1", "K1", gbp(100))
+    await shop.book.move(
+        hold.id, lambda one, _: post(one, posting, "S-1", gbp(100)), cause=told("posted", "S-1"), what="posted"
+    )
+    for number in range(3):
+        shop.clock.forward(minutes=45)
+        await shop.check(request(f"look-{number}", 1, on_account=0))
+        assert (await shop.holds())["r-1"] == "posted"
+        assert (await shop.check(request(f"r-2-{number}", 1)))[0].decision.outcome == "approval_required"
+
+
+async def test_the_same_request_is_answered_without_asking_sap_again() -> None:
+    """SAP may be away by then, or know the account no more: the answer that was given stands."""
+    shop = checkout()
+    first, _ = await shop.check(request("r-1"))
+    calls = list(shop.truth.calls)
+    again, _ = await shop.check(request("r-1"), desk=1)
+    assert again == first and shop.truth.calls == calls
+
+
+async def test_a_refusal_that_comes_while_an_approval_is_weighed_stands() -> None:
+    shop = checkout(limit=gbp(50))
+    record, _ = await shop.check(request("r-1"))
+
+    async def meanwhile(name: str) -> None:
+        if name == "standing":
+            shop.truth.before = None
+            await shop.refuse(record, "sara")
+
+    shop.truth.before = meanwhile
+    with pytest.raises(Conflict):
+        await shop.approve(record, "amir")
+    kept = await shop.book.read_record(record.decision.id)
+    assert kept.record is not None and kept.record.approval is not None
+    assert (kept.record.decision.outcome, kept.record.approval.decided_by) == ("declined", "sara")
+    assert await shop.holds() == {}
 
 
 async def test_an_approval_is_weighed_again_on_the_live_record_before_anything_is_held() -> None:

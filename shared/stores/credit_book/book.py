@@ -250,31 +250,31 @@ class CreditBook:
 
     async def _before(self, hold: Hold) -> list[Held]:
         """The holds of the decisions that this one replaces, directly or through others, and nobody else's: those
-        that are live, and those that were consumed, whose postings are part of the order all the same."""
+        that are live, and one that was consumed, whose postings are part of the order all the same."""
         live = await self.live_holds(rows.partition_of(hold.decision))
         found = [
             one
             for one in live
-            if one.hold.family == hold.family and one.hold.id != hold.id and one.hold.state in (*LIVE, "consumed")
+            if one.hold.family == hold.family and one.hold.id != hold.id and one.hold.state in LIVE
             and one.hold.placed_at <= hold.placed_at
         ]  # fmt: skip
-        return found + await self._kept_before(hold, {one.hold.id: one.hold for one in found})
+        return found + await self._consumed_before(hold, {one.hold.id: one.hold for one in found})
 
-    async def _kept_before(self, hold: Hold, found: Mapping[str, Hold]) -> list[Held]:
-        """The one before that was consumed so long ago that it is kept apart from the live ones."""
+    async def _consumed_before(self, hold: Hold, live: Mapping[str, Hold]) -> list[Held]:
+        """The nearest one before that was consumed; whatever was posted before that it has brought along itself."""
         replaced = hold.decision.replaces
         for _ in range(CHANGES_MAX):
-            if (live := found.get(replaced)) is not None:
-                if live.postings:
-                    return []  # it has brought along what was posted before it
-                replaced = live.decision.replaces
+            if (known := live.get(replaced)) is not None:
+                if known.postings or not known.decision.replaces:
+                    return []
+                replaced = known.decision.replaces
                 continue
-            if not replaced:
-                return []
             kept = await self.read_record(replaced)
             if kept.held is not None and kept.held.hold.state == "consumed":
                 return [kept.held]
             replaced = kept.record.decision.replaces if kept.record is not None else ""
+            if not replaced:
+                return []
         return []
 
     async def rewrite(self, record: DecisionRecord, etag: str) -> None:
