@@ -78,15 +78,6 @@ class UnknownOriginal(_Strict):
     then: Literal["hold", "post_unlinked"]
 
 
-class SalesOrderWay(_Strict):
-    """The sales area and order types of the sales-order posting way."""
-
-    type: str = Field(min_length=1, max_length=4)
-    return_type: str = Field(min_length=1, max_length=4)
-    distribution_channel: str = Field(min_length=1, max_length=2)
-    division: str = Field(min_length=1, max_length=2)
-
-
 class LegalEntity(_Strict):
     """One legal entity: its company code, its books and how orders reach them."""
 
@@ -105,12 +96,11 @@ class LegalEntity(_Strict):
     tender_accounts: dict[str, Account]
     charge_accounts: dict[str, AccountRole]
     document_types: dict[PostingKind, Annotated[str, Field(pattern=r"^[A-Z0-9]{2}$")]]
-    posting: Literal["journal_entry", "sales_order"]
+    posting: Literal["journal_entry"]
     post_when: Literal["confirmation", "shipment"]
     unlinked_return: Literal["post", "hold"]
     unknown_original: UnknownOriginal
     changed_after_posting: Literal["hold"]
-    sales_order: SalesOrderWay
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:

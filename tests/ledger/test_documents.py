@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from shared.domain.ledger import (
     Document,
@@ -224,3 +225,8 @@ def test_frozen_content_reads_back_as_the_same_entry(drawn: tuple[str, dict[str,
     legal_entity, order = drawn
     entry = entry_for(order, legal_entity)
     assert read_content(content_of(entry)) == entry
+
+
+def test_a_way_of_posting_that_there_is_not_is_refused_at_start_and_not_posted_otherwise() -> None:
+    with pytest.raises(ValidationError, match="posting"):
+        ledger_policy(posting="sales_order")

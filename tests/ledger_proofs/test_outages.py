@@ -86,7 +86,7 @@ def _poisoned(orders: int, *, poison: int | None) -> tuple[float, Counter[str], 
             await at.come_to_rest()
             cases = [case.key for case in await at.timer.hub.cases.list(state="open")]
             dossiers = [await at.timer.hub.records.read(f"order|GB01|S-{number}") for number in range(orders)]
-            claims = Counter(claim.state for dossier in dossiers for claim in claims_in(dossier))
+            claims: Counter[str] = Counter(claim.state for dossier in dossiers for claim in claims_in(dossier))
             wrong = [one for one in await violations(at) if not one.startswith(("open cases", "still parked"))]
             assert not wrong
             return took, claims, cases
