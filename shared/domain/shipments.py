@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -14,12 +14,22 @@ from shared.domain.rulings import Reason
 
 
 def part_of(
-    whole: Entry, shipped: Sequence[Entry], wanted: Sequence[tuple[str, Decimal]] | None
+    whole: Entry,
+    shipped: Sequence[Entry],
+    wanted: Sequence[tuple[str, Decimal]] | None,
+    called_off: Sequence[Sequence[tuple[str, Decimal]] | None] = (),
 ) -> Entry | list[Reason]:
     """The entry of one shipment: quantities by line (None: all that is left), charges with the first, paid tenders
-    before the account, and with the last part exactly what the parts before it left over."""
+    before the account, and with the last part exactly what the parts before it left over.
+
+    `called_off` are cancellations that came before anything was shipped (None: of everything): they were never on the
+    ledger, so they credit nothing, and what they took off cannot be shipped.
+    """
     before = _shipped(shipped)
-    asked = left_of(whole, before) if wanted is None else wanted
+    to_ship = _to_ship(whole, before, called_off)
+    asked = [(line_id, left) for line_id, left in to_ship.items() if left > 0] if wanted is None else wanted
+    if over := _called_off(asked, to_ship, called_off):
+        return over
     result = credited(whole, asked, before)
     if isinstance(result, list):
         return [
@@ -33,6 +43,39 @@ def part_of(
     part = replace(whole, lines=lines, charges=() if shipped else whole.charges, tenders=())
     earlier = [tender for entry in shipped for tender in entry.tenders]
     return replace(part, tenders=_paid(whole.tenders, earlier, part.total))
+
+
+def _to_ship(
+    whole: Entry, before: Mapping[str, Taken], called_off: Sequence[Sequence[tuple[str, Decimal]] | None]
+) -> dict[str, Decimal]:
+    """What is left to ship of each line."""
+    left = dict(left_of(whole, before))
+    for lines in called_off:
+        for line_id, quantity in left.items() if lines is None else lines:
+            if line_id in left:
+                left[line_id] = max(Decimal(0), left[line_id] - quantity)
+    return left
+
+
+def _called_off(
+    asked: Sequence[tuple[str, Decimal]],
+    to_ship: Mapping[str, Decimal],
+    called_off: Sequence[Sequence[tuple[str, Decimal]] | None],
+) -> list[Reason]:
+    """Why a shipment cannot be what Commerce wants: it was cancelled before."""
+    remedy = "find out whether the goods went out: correct the shipment in Commerce, then replay; or discard"
+    if called_off and not asked:
+        return [Reason("shipped_after_cancellation", "everything that was left was cancelled before", remedy)]
+    return [
+        Reason(
+            "shipped_after_cancellation",
+            f"line {line_id}: {quantity.normalize():f} shipped, {to_ship[line_id].normalize():f} left after what was "
+            "cancelled",
+            remedy,
+        )
+        for line_id, quantity in asked
+        if called_off and quantity > to_ship.get(line_id, quantity)
+    ]
 
 
 def _shipped(parts: Sequence[Entry]) -> dict[str, Taken]:

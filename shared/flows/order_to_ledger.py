@@ -96,18 +96,23 @@ async def _confirmed(change: Change, dossier: Dossier, hub: Hub, entity: LegalEn
     if posted.fresh:
         await _remember_transaction(order, hub)
     await announce(posted, change, hub, source.data.get("order"))
-    return await _with_early(_accepted(posted), posted, early, dossier, hub, entity)
+    return await _with_early(_accepted(posted), [posted.claim], early, dossier, hub, entity)
 
 
 async def _with_early(
-    outcome: Outcome, posted: Posted, early: Sequence[Change], dossier: Dossier, hub: Hub, entity: LegalEntity
+    outcome: Outcome,
+    originals: Sequence[Claim],
+    early: Sequence[Change],
+    dossier: Dossier,
+    hub: Hub,
+    entity: LegalEntity,
 ) -> Outcome:
     """Carry out what overtook the order, now that there is something to give back."""
     for event in early:
         if event.kind == "order.changed":
             continue
         kind: PostingKind = "cancellation" if event.kind == "order.cancelled" else "return"
-        further = await _given_back(event, dossier, hub, entity, kind, [posted.claim])
+        further = await _given_back(event, dossier, hub, entity, kind, originals)
         outcome = Outcome(
             ruling=further.ruling if isinstance(further.ruling, Hold) else outcome.ruling,
             summary="; ".join(part for part in (outcome.summary, further.summary) if part),
@@ -132,8 +137,15 @@ async def _shipped(change: Change, dossier: Dossier, hub: Hub, entity: LegalEnti
     if isinstance(whole, list):
         return Outcome(Hold(tuple(whole)))
     key = posting_key(entity.code, change.key, "shipment", change.id)
-    parts = [claim.entry for claim in _originals(dossier) if claim.key != key]
-    part = part_of(whole, parts, _quantities(change))
+    shipped = [claim for claim in _originals(dossier) if claim.key != key]
+    early = early_in(dossier)
+    called_off = [_quantities(event) for event in early if event.kind == "order.cancelled"]
+    known = claim_in(dossier, key)
+    part = (
+        part_of(whole, [claim.entry for claim in shipped], _quantities(change), called_off)
+        if known is None or known.state == "refused"
+        else known.entry
+    )
     if isinstance(part, list):
         return Outcome(Hold(tuple(part)))
     if not part.moves_money:
@@ -157,7 +169,8 @@ async def _shipped(change: Change, dossier: Dossier, hub: Hub, entity: LegalEnti
     if isinstance(posted, Outcome):
         return posted
     await announce(posted, change, hub, source.data.get("order"))
-    return _accepted(posted)
+    returned = [event for event in early if event.kind == "order.returned"]
+    return await _with_early(_accepted(posted), [*shipped, posted.claim], returned, dossier, hub, entity)
 
 
 async def _changed(change: Change, dossier: Dossier, hub: Hub, entity: LegalEntity) -> Outcome:

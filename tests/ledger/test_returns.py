@@ -262,6 +262,35 @@ async def test_a_legal_entity_that_posts_at_shipment_posts_its_parts_and_all_of_
         assert (await at.tell(event("returned", lines=[("2", "5")], event_id="r1"))).ruling.kind == "accept"
 
 
+async def test_what_was_cancelled_before_its_shipment_is_not_shipped_and_credits_nothing() -> None:
+    async with bench(ledger_policy(post_when="shipment")) as at:
+        await at.tell(confirmed(sales_order()))
+        assert codes(await at.tell(event("cancelled", lines=[("1", "4")], event_id="c1"))) == ["before_its_order"]
+        over = await at.tell(event("shipped", lines=[("1", "7")], event_id="s0"))
+        assert codes(over) == ["shipped_after_cancellation"]
+        assert (await at.tell(event("shipped", event_id="s1"))).ruling.kind == "accept"
+        assert [change.data["posting"]["gross"] for change in at.bus.published] == ["72.00"]
+
+
+async def test_a_shipment_of_an_order_that_was_cancelled_is_a_case() -> None:
+    async with bench(ledger_policy(post_when="shipment")) as at:
+        await at.tell(confirmed(sales_order()))
+        await at.tell(event("cancelled"))
+        assert codes(await at.tell(event("shipped", event_id="s1"))) == ["shipped_after_cancellation"]
+        assert at.sap.documents == []
+
+
+async def test_a_return_that_overtakes_its_shipment_is_carried_out_once_right_after_it() -> None:
+    async with bench(ledger_policy(post_when="shipment")) as at:
+        await at.tell(confirmed(sales_order()))
+        assert codes(await at.tell(event("returned", lines=[("1", "1")], event_id="r1"))) == ["before_its_order"]
+        for shipment, quantity in (("s1", "6"), ("s2", "4")):
+            outcome = await at.tell(event("shipped", lines=[("1", quantity)], event_id=shipment))
+            assert outcome.ruling.kind == "accept"
+        gross = [change.data["posting"]["gross"] for change in at.bus.published]
+        assert gross == ["72.00", "-12.00", "48.00"]
+
+
 @given(
     st.integers(1, 10_000_000),
     st.integers(1, 60).flatmap(
