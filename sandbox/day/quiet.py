@@ -6,11 +6,12 @@ broker shows no control port, the product's counters must have stood still for a
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox.day.systems import System, Systems
+from sandbox.day.systems import System, Systems, Tally
 from sandbox.kit import exact_json
 
 POLL_SECONDS: Final = 0.5
@@ -84,14 +85,14 @@ async def observe(systems: Systems) -> Observed:
 
 async def product_counters(systems: Systems) -> dict[str, int]:
     """The product's own counters, summed over its workers."""
-    total: dict[str, int] = {}
+    total: Counter[str] = Counter()
     for url in systems.workers:
         _, answer = await systems.call("functions", "GET", "/api/health", base=url, accept=(200, 503))
         if not isinstance(answer, Mapping) or not isinstance(answer.get("counters"), Mapping):
             raise exact_json.NotJson("GET /api/health: counters were expected")
-        for name in answer["counters"]:
-            total[name] = total.get(name, 0) + _count(answer["counters"], name)
-    return total
+        seen = Counter({str(name): _count(answer["counters"], name) for name in answer["counters"]})
+        total += systems.tallies.setdefault(url, Tally()).add(seen)
+    return dict(total)
 
 
 async def fire_timers(systems: Systems) -> tuple[str, ...]:

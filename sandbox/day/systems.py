@@ -1,7 +1,10 @@
 """The running stack as the day sees it: the simulators' control surfaces and the product's doors for people."""
 
+import asyncio
+import time
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import aiohttp
@@ -12,6 +15,8 @@ type System = Literal["sap", "dataverse", "commerce", "functions", "broker"]
 
 _OK: Final = frozenset({200, 201, 202, 204})
 _TIMEOUT_SECONDS: Final = 90.0
+_PATIENCE_SECONDS: Final = 30.0
+_PAUSE_SECONDS: Final = 0.2
 
 
 class CallRefused(Exception):
@@ -20,6 +25,21 @@ class CallRefused(Exception):
     def __init__(self, system: str, method: str, path: str, status: int, answer: str) -> None:
         super().__init__(f"{system} answered {status} to {method} {path}: {answer[:500]}")
         self.status = status
+
+
+@dataclass(slots=True)
+class Tally:
+    """One worker's counters, added up over its lives: a worker that was replaced begins at nought again."""
+
+    lived: Counter[str] = field(default_factory=Counter)
+    latest: Counter[str] = field(default_factory=Counter)
+
+    def add(self, seen: Counter[str]) -> Counter[str]:
+        """What it has counted in all, now that `seen` was read of it. What a lost life counted last is lost with it."""
+        if any(seen[name] < count for name, count in self.latest.items()):
+            self.lived += self.latest
+        self.latest = seen
+        return self.lived + seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +52,7 @@ class Systems:
     default_key: str
     master_key: str
     operator: dict[str, str]
+    tallies: dict[str, Tally] = field(default_factory=dict)
 
     async def get(self, system: System, path: str) -> object:
         """Read as JSON. Raises CallRefused."""
@@ -55,20 +76,24 @@ class Systems:
         accept: Collection[int] = _OK,
         base: str | None = None,
     ) -> tuple[int, object]:
-        """One call: (status, JSON or text); `base` names one worker. Raises CallRefused outside of `accept`."""
+        """One call: (status, JSON or text); `base` names one worker. Raises CallRefused outside of `accept`.
+
+        Where the app's answer is lost because its worker died, the same call is made again, as every sender does: the
+        app answers a repeat as it answered the first.
+        """
         sent = {"Content-Type": "application/json", **(headers or {})}
         if system == "functions":
             sent = {"x-functions-key": self.default_key, **self.operator, **sent}
-        data = None if body is None else exact_json.dumps(body)
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
-        try:
-            async with self.session.request(
-                method, f"{base or self.urls[system]}{path}", data=data, headers=sent, timeout=timeout
-            ) as answer:
-                content = await answer.read()
-                status = answer.status
-        except (aiohttp.ClientError, TimeoutError) as fault:
-            raise CallRefused(system, method, path, 0, f"no answer: {fault!r}") from fault
+        url, data = f"{base or self.urls[system]}{path}", None if body is None else exact_json.dumps(body)
+        patient_until = time.monotonic() + (_PATIENCE_SECONDS if system == "functions" else 0.0)
+        while True:
+            try:
+                status, content = await self._send(method, url, data, sent)
+                break
+            except (aiohttp.ClientError, TimeoutError) as fault:
+                if time.monotonic() > patient_until:
+                    raise CallRefused(system, method, path, 0, f"no answer: {fault!r}") from fault
+                await asyncio.sleep(_PAUSE_SECONDS)
         if status not in accept:
             raise CallRefused(system, method, path, status, content.decode("utf-8", "replace"))
         if not content:
@@ -77,6 +102,11 @@ class Systems:
             return status, exact_json.loads(content)
         except exact_json.NotJson:
             return status, content.decode("utf-8", "replace")
+
+    async def _send(self, method: str, url: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+        async with self.session.request(method, url, data=data, headers=headers, timeout=timeout) as answer:
+            return answer.status, await answer.read()
 
     async def administer(self, method: str, path: str, body: object = None) -> object:
         """A call with the master key. Raises CallRefused."""
