@@ -8,7 +8,6 @@ What it reads it parses, what it is asked it parses and keeps, as any handler wo
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import uuid
@@ -24,8 +23,8 @@ from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
-SAP_URL, SAP_AUTHORIZATION, TABLES = "BARE_SAP_URL", "BARE_SAP_AUTHORIZATION", "BARE_TABLES"
-"""Environment of the process that serves it."""
+from bench.floor import SAP_AUTHORIZATION, SAP_URL, TABLES
+
 _ODATA = "/sap/opu/odata/sap"
 _TRIES = 30
 
@@ -175,11 +174,6 @@ async def _connect() -> _Connected:
     )
     index, book = await asyncio.gather(*(tables.create_table_if_not_exists(name) for name in ("bareindex", "barebook")))
     return _Connected(sap, url, token, cookies, index, book)
-
-
-def basic(user: str, password: str) -> str:
-    """The Authorization header of a communication user."""
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _key_of(entity_set: str, account: str) -> str:

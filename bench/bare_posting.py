@@ -18,7 +18,7 @@ from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
-from bench.bare_check import SAP_AUTHORIZATION, SAP_URL, TABLES
+from bench.floor import BUS, SAP_AUTHORIZATION, SAP_URL, TABLES
 
 TOPIC, SUBSCRIPTION = "changes", "account_sync"
 """Where it receives: a subscription with lanes whose own flow is turned off meanwhile."""
@@ -41,7 +41,7 @@ app = func.FunctionApp()
 @app.function_name("bare_posting")
 @app.service_bus_topic_trigger(
     arg_name="message",
-    connection="ServiceBus",
+    connection=BUS,
     topic_name=TOPIC,
     subscription_name=SUBSCRIPTION,
     is_sessions_enabled=True,

@@ -8,10 +8,6 @@ soon as it is answered. Spread out, no account is asked for twice at once; hot, 
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import socket
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,12 +19,11 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from bench.bare_check import SAP_AUTHORIZATION, SAP_URL, TABLES, basic
+from bench.floor import start_floor
 from bench.report import Report, interleaved, median
 from sandbox.day.quiet import until_quiet
 from sandbox.day.systems import systems_of
-from sandbox.processes import Child, Command, start
-from sandbox.stack import ROOT, Stack
+from sandbox.stack import Stack
 
 RUNS = 5
 CONNECTIONS = (10, 50)
@@ -37,7 +32,6 @@ HOT_CONNECTIONS = 32
 _ACCOUNTS = 200
 _CHECKS_PER_CONNECTION = {10: 15, 32: 10, 50: 6}
 _P50_MAX, _P99_MAX, _HOT_MIN = 1.3, 1.5, 0.5
-_BARE_APP = "from bench.bare_check import app\n\n__all__ = ['app']\n"
 
 
 async def run(report: Report) -> None:
@@ -47,8 +41,7 @@ async def run(report: Report) -> None:
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
         ):
             described = stack.described()
-            key = secrets.token_hex(16)
-            bare, url = await _start_bare(Path(folder), described, key)
+            bare, url, key = await start_floor("bench.bare_check", Path(folder), described, on_bus=False)
             try:
                 load = Load(session, described["sap"]["url"])
                 await load.open_accounts(_ACCOUNTS)
@@ -206,35 +199,3 @@ class Contestant:
         if outcome != "approved":
             raise RuntimeError(f"a check of the benchmark was answered with {outcome}: {body[:500]!r}")
         return took
-
-
-async def _start_bare(folder: Path, described: dict[str, Any], key: str) -> tuple[Child, str]:
-    """The floor's worker, and its url: the app's own host settings without the bus."""
-    app = folder / "bare"
-    await asyncio.to_thread(_write_bare, app)
-    listen = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    try:
-        sap = described["sap"]
-        environment = {
-            **os.environ,
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(ROOT),
-            SAP_URL: sap["url"],
-            SAP_AUTHORIZATION: basic(sap["user"], sap["password"]),
-            TABLES: described["tables"]["connection_string"],
-        }
-        line = [sys.executable, "-m", "sandbox.host", "--app", str(app), "--listen-fd", str(listen.fileno())]
-        line += ["--host-keys", f"default={key},master={key}"]
-        child = await start(Command("bare", line, environment, folder / "bare.log", ROOT, (listen.fileno(),)))
-        await child.ready()
-        return child, f"http://127.0.0.1:{listen.getsockname()[1]}"
-    finally:
-        listen.close()
-
-
-def _write_bare(app: Path) -> None:
-    app.mkdir()
-    (app / "function_app.py").write_text(_BARE_APP)
-    host = msgspec.json.decode((ROOT / "host.json").read_bytes())
-    del host["extensions"]["serviceBus"]
-    (app / "host.json").write_bytes(msgspec.json.encode(host))

@@ -10,10 +10,7 @@ round shows what an order costs among thousands. The app's other flows are turne
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import socket
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,11 +27,10 @@ import msgspec
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
-from bench.bare_check import SAP_AUTHORIZATION, SAP_URL, TABLES, basic
 from bench.bare_posting import SUBSCRIPTION, TOPIC
+from bench.floor import start_floor
 from bench.report import Report, interleaved, median
-from sandbox.processes import Child, Command, start
-from sandbox.stack import LANES_PER_WORKER, ROOT, Stack
+from sandbox.stack import LANES_PER_WORKER, Stack
 from shared.authority.ledger import LedgerPolicy
 from shared.authority.policy import load_policy
 from shared.clients.sap_ledger import envelope
@@ -50,7 +46,6 @@ _FLOW, _ENTITY = "order_to_ledger", "GB01"
 _OFF = ("credit_hold_update", "crm_history_update", "account_sync", "credit_approval_sync", "inventory_push")
 _LOOK_SECONDS = 0.02
 _ROUND_SECONDS_MAX = 240
-_BARE_APP = "from bench.bare_posting import app\n\n__all__ = ['app']\n"
 
 
 async def run(report: Report) -> None:
@@ -61,7 +56,7 @@ async def run(report: Report) -> None:
             aiohttp.ClientSession() as session,
         ):
             described = stack.described()
-            bare = await _start_bare(Path(folder), described)
+            bare, _, _ = await start_floor("bench.bare_posting", Path(folder), described, on_bus=True)
             client = ServiceBusClient.from_connection_string(described["servicebus"]["connection_string"])
             try:
                 load = Load(client, session, described["servicebus"]["control_url"])
@@ -189,34 +184,3 @@ def _entry_message(change: Change) -> ServiceBusMessage:
 @cache
 def _policy() -> LedgerPolicy:
     return load_policy().ledger
-
-
-async def _start_bare(folder: Path, described: dict[str, Any]) -> Child:
-    """The floor's worker, under the app's own host settings."""
-    app = folder / "bare"
-    await asyncio.to_thread(_write_bare, app)
-    listen = socket.create_server(("127.0.0.1", 0))
-    try:
-        sap, key = described["sap"], secrets.token_hex(16)
-        environment = {
-            **os.environ,
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(ROOT),
-            "ServiceBus": described["servicebus"]["connection_string"],
-            SAP_URL: sap["url"],
-            SAP_AUTHORIZATION: basic(sap["user"], sap["password"]),
-            TABLES: described["tables"]["connection_string"],
-        }
-        line = [sys.executable, "-m", "sandbox.host", "--app", str(app), "--listen-fd", str(listen.fileno())]
-        line += ["--host-keys", f"default={key},master={key}"]
-        child = await start(Command("bare", line, environment, folder / "bare.log", ROOT, (listen.fileno(),)))
-        await child.ready()
-        return child
-    finally:
-        listen.close()
-
-
-def _write_bare(app: Path) -> None:
-    app.mkdir()
-    (app / "function_app.py").write_text(_BARE_APP)
-    (app / "host.json").write_bytes((ROOT / "host.json").read_bytes())

@@ -10,9 +10,6 @@ import asyncio
 import itertools
 import json
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -23,9 +20,8 @@ import aiohttp
 import pytest
 
 from sandbox.day.systems import systems_of
-from tests.end_to_end.conftest import Outside, Reply
+from tests.end_to_end.conftest import Outside, Reply, two_workers
 from tests.end_to_end.orders import check, event, on_account, open_account
-from tests.host.conftest import READY_SECONDS, ROOT
 
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(900)]
 
@@ -55,20 +51,10 @@ _PRICES = {"prices": {"TEA": "10.00"}}
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A stack of two workers, and its stack.json."""
     folder = tmp_path_factory.mktemp("stack")
-    overlay, path = folder / "policy.yaml", folder / "stack.json"
+    overlay = folder / "policy.yaml"
     overlay.write_text(POLICY)
-    line = [sys.executable, "-m", "sandbox.stack", "up", "--workers", "2", "--out", str(path), "--overlay"]
-    with subprocess.Popen(
-        [*line, str(overlay)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            first = process.stdout.readline()
-            assert first.startswith("ready "), first
-            yield path
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(READY_SECONDS)
+    with two_workers(folder, "--overlay", str(overlay)) as path:
+        yield path
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,12 +106,11 @@ class Outside:
         return pids
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """`make up WORKERS=2`, and its stack.json."""
-    folder = tmp_path_factory.mktemp("stack")
+@contextmanager
+def two_workers(folder: Path, *arguments: str) -> Iterator[Path]:
+    """`make up WORKERS=2`, and its stack.json; `arguments` are further ones of its command line."""
     told = folder / "stack.json"
-    line = [sys.executable, "-m", "sandbox.stack", "up", "--workers", "2", "--out", str(told)]
+    line = [sys.executable, "-m", "sandbox.stack", "up", "--workers", "2", "--out", str(told), *arguments]
     with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
@@ -120,6 +120,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(READY_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with two_workers(tmp_path_factory.mktemp("stack")) as told:
+        yield told
 
 
 @pytest.fixture
