@@ -23,6 +23,7 @@ from shared.topics import TOPICS
 from shared.wiring import Hub
 
 Decision = Literal["replay", "resolve", "discard"]
+_RACES_MAX = 8
 ENDED: dict[Decision, str] = {"replay": "replayed", "resolve": "resolved", "discard": "discarded"}
 
 
@@ -42,9 +43,8 @@ async def decide_case(case: Case, decision: Decision, *, by: str, comment: str, 
             return case
         raise Conflict(f"the case is {case.state} already, by {case.ended_by}")
     if case.parked:
-        parked = parked_in(await hub.records.read(case.business_key), case.flow)
-        if parked is not None and parked.case_id == case.id and parked.waiting:
-            await _decide_head(parked, decision, by, hub)
+        parked = await _decide_head(case, decision, by, hub)
+        if parked is not None:
             if await _end(case, decision, by, comment, hub):  # whoever ends it wakes the key, once
                 wake_up = replace(parked.waiting[0].change, kind=WAKE_UP, data={})
                 await hub.bus.wake(TOPICS[case.flow], wake_up, flow=case.flow, force=True)
@@ -73,16 +73,27 @@ async def decide_cases(ids: Sequence[str], decision: Decision, *, by: str, comme
     return [results[case_id] for case_id in found]
 
 
-async def _decide_head(parked: Parked, decision: Decision, by: str, hub: Hub) -> None:
-    """Write the decision on the head row; one that stands there was made by somebody whose work was cut off."""
-    if parked.decision == decision:
-        return
-    if parked.decision:
-        raise Conflict(f"{parked.decided_by} is about to {parked.decision} it")
-    try:
-        await hub.records.write(parked.business_key, [replace(parked, decision=decision, decided_by=by).operation()])
-    except RowChanged as error:
-        raise Conflict("the key moved on at this moment: read the case again") from error
+async def _decide_head(case: Case, decision: Decision, by: str, hub: Hub) -> Parked | None:
+    """Write the decision on the key's head row; None where the key is not parked by this case any more.
+
+    One that stands there was made by somebody whose work was cut off. A message that queues behind the head at this
+    moment changes nothing about it: the decision is written again on what stands then.
+    """
+    for _ in range(_RACES_MAX):
+        parked = parked_in(await hub.records.read(case.business_key), case.flow)
+        if parked is None or parked.case_id != case.id or not parked.waiting:
+            return None
+        if parked.decision == decision:
+            return parked
+        if parked.decision:
+            raise Conflict(f"{parked.decided_by} is about to {parked.decision} it")
+        decided = replace(parked, decision=decision, decided_by=by)
+        try:
+            await hub.records.write(parked.business_key, [decided.operation()])
+        except RowChanged:
+            continue
+        return parked
+    raise Conflict("the key moved on at this moment: read the case again")
 
 
 async def _send_again(case: Case, by: str, hub: Hub) -> Case:

@@ -21,7 +21,7 @@ from shared.stores.cases import Case
 from shared.stores.parking import parked_in
 from tests.cases.doors import Doors
 from tests.hub import RememberingBus, hub_in_memory
-from tests.ledger.rig import confirmed, event, line, sales_order
+from tests.ledger.rig import again, confirmed, event, line, sales_order
 from tests.systems import Systems, systems
 
 FLOW = "order_to_ledger"
@@ -188,6 +188,25 @@ async def test_the_same_decision_again_is_answered_and_another_one_is_a_conflict
     assert first.json["endedAt"]
     other = await doors.call(doors_of_cases.cases_decide, "POST", roles=("Operator",), id=case.id, decision="replay")
     assert (other.status, other.json["code"]) == (409, "case-moved-on")
+
+
+async def test_a_message_that_queues_behind_the_head_at_this_moment_does_not_refuse_the_decision(
+    world: Systems,
+) -> None:
+    case = await hold(world)
+    await world.control("sap", "PUT", "periods/GB01/2026-11", {"open": True})
+    write = world.hub.records.write
+
+    async def after_a_follower(*given: Any) -> list[str]:
+        object.__setattr__(world.hub.records, "write", write)
+        await world.settle(FLOW, order_to_ledger, again(confirmed(sales_order("S-1")), "again"))
+        return await write(*given)
+
+    object.__setattr__(world.hub.records, "write", after_a_follower)
+    assert (await decide_case(case, "discard", by="Olga", comment="twice", hub=world.hub)).state == "discarded"
+    await wake(world)
+    assert [one["order"] for one in await ledger_of(world)] == ["S-1"], "the follower posts"
+    assert parked_in(await world.hub.records.read(case.business_key), FLOW) is None
 
 
 async def test_a_decision_that_stands_on_the_key_is_not_overwritten_by_another(world: Systems) -> None:
