@@ -18,8 +18,10 @@ def loads(data: bytes | str) -> object:
     """Decode; numbers with a fraction or exponent become Decimal, whole numbers int. Raises NotJson."""
     try:
         value: object = _decoder.decode(data)
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise NotJson(str(fault)) from fault
+    except RecursionError as fault:
+        raise NotJson("JSON is nested too deep") from fault
     return value
 
 

@@ -72,12 +72,24 @@ def resolve(service: Service, path: str) -> Target:
 def _segments(path: str) -> list[tuple[str, str | None]]:
     """Split at slashes outside quotes; a key predicate stays with its name."""
     found: list[tuple[str, str | None]] = []
-    for raw in re.findall(r"(?:[^/'(]|\((?:'(?:[^']|'')*'|[^')])*\)|'[^']*')+", unquote(path)):
+    for raw in _pieces(unquote(path)):
         segment = _SEGMENT.fullmatch(raw)
         if segment is None:
             raise not_found(f"Resource not found for segment '{raw}'")
         found.append((segment["name"], segment["key"]))
     return found
+
+
+def _pieces(path: str) -> list[str]:
+    """One walk, no pattern that backtracks: what a caller may write here must not cost more than it is long."""
+    found, quoted = [""], False
+    for character in path:
+        quoted ^= character == "'"
+        if character == "/" and not quoted:
+            found.append("")
+        else:
+            found[-1] += character
+    return [piece for piece in found if piece]
 
 
 def _key(entity_type: EntityType, text: str, *, partial: bool = False) -> dict[str, Value]:
@@ -91,6 +103,8 @@ def _key(entity_type: EntityType, text: str, *, partial: bool = False) -> dict[s
         name = part["name"] or (next(iter(keys)) if len(keys) == 1 else "")
         if name not in keys:
             raise SapError(400, "/IWCOR/CX_DS_KEY_PROPERTY_UNKNOWN", f"Invalid key predicate type for '{name}'")
+        if name in given:
+            raise SapError(400, "/IWCOR/CX_DS_KEY_SYNTAX_ERROR", f"Malformed key ({text}): two values for {name}")
         given[name] = from_literal(keys[name], part["value"].strip())
         position = part.end()
     if not partial and set(given) != set(keys):

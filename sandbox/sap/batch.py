@@ -11,6 +11,7 @@ from multidict import CIMultiDict
 from sandbox.kit.state import State
 from sandbox.sap.errors import SapError
 from sandbox.sap.odata import Answer, Call
+from sandbox.sap.query import once
 
 type Carry = Callable[[Call], Answer]
 
@@ -89,9 +90,15 @@ def _request(call: Call, headers: Mapping[str, str], content: bytes) -> Call:
     if len(words) != 3 or not words[2].startswith("HTTP/"):
         raise SapError(400, "/IWFND/CM_MGW/015", f"Malformed request line {line!r}")
     inner_headers, body = _split(rest) if rest.strip() else (CIMultiDict[str](), b"")
-    parts = urlsplit(words[1])
-    path = parts.path.removeprefix(urlsplit(call.base_url).path) if parts.path.startswith("/") else parts.path
-    asked = dict(parse_qsl(parts.query, keep_blank_values=True))
+    try:
+        parts = urlsplit(words[1])
+    except ValueError as fault:
+        raise SapError(400, "/IWFND/CM_MGW/015", f"Malformed address {words[1]!r}: {fault}") from fault
+    root = urlsplit(call.base_url)
+    if parts.netloc not in {"", root.netloc} or (parts.path.startswith("/") and not parts.path.startswith(root.path)):
+        raise SapError(400, "/IWFND/CM_MGW/015", f"Address {words[1]!r} is not of this service")
+    path = parts.path.removeprefix(root.path)
+    asked = once(parse_qsl(parts.query, keep_blank_values=True))
     return Call(words[0].upper(), path, asked, inner_headers, body.rstrip(b"\r\n"), call.base_url)
 
 

@@ -48,6 +48,7 @@ def answer(service: Service, state: State, call: Call) -> Answer:
         return _document(service, call)
     if path == "$metadata":
         return Answer(200, {"Content-Type": "application/xml", **_VERSION}, edmx(service))
+    _check_representation(call)
     if path.partition("(")[0] in service.functions:
         return _call_function(service, path.partition("(")[0], call)
     target = resolve(service, path)
@@ -65,6 +66,16 @@ def answer(service: Service, state: State, call: Call) -> Answer:
             with state.atomic():
                 return _delete(target, call)
     raise SapError(405, "/IWFND/CM_COS/006", f"Method {method} is not allowed")
+
+
+def _check_representation(call: Call) -> None:
+    """The original answers in Atom to whoever does not ask for JSON; here that is refused, or nobody would notice."""
+    if call.method in {"PATCH", "MERGE", "PUT", "DELETE"} or call.path.endswith("/$count"):
+        return
+    accepted = call.headers.get("Accept", "")
+    if "$format" not in call.options and "application/json" not in accepted:
+        message = f"Representation {accepted or 'Atom'} is not played here; send Accept: application/json"
+        raise SapError(415, "/IWBEP/CM_MGW_RT/176", message)
 
 
 def _document(service: Service, call: Call) -> Answer:
@@ -122,14 +133,14 @@ def _sortable(value: Value) -> tuple[bool, Any]:
 def _page(service: Service, target: Target, asked: Query, call: Call) -> Answer:
     entity_set = target.entity_set
     key, _, position = call.options.get("$skiptoken", "").rpartition("~")
-    if "$skiptoken" in call.options and not (key and position.isdigit()):
+    start = options.whole_number(position or "0")
+    if start is None or ("$skiptoken" in call.options and not (key and position)):
         raise SapError(400, "/IWCOR/CX_OD_BAD_REQUEST", "Invalid $skiptoken")
     rows = service.pages.resume(key) if key else None
     if rows is None:
         rows = _select_rows(entity_set, target.navigated, asked)
     total = len(rows)
     wanted = rows[asked.skip :] if asked.top is None else rows[asked.skip : asked.skip + asked.top]
-    start = int(position or 0)
     page = wanted[start : start + entity_set.page_rows]
     content: dict[str, object] = {
         "results": [_entity(service, entity_set, row, call.base_url, asked.select, asked.expand) for row in page]

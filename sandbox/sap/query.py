@@ -1,7 +1,8 @@
 """Query options of OData V2: `$filter`, `$orderby`, `$select`, `$expand`, `$top`, `$skip`."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -30,6 +31,8 @@ _TEXT: Final[dict[str, Callable[[str, str], bool]]] = {
     "startswith": lambda text, part: text.startswith(part),
     "endswith": lambda text, part: text.endswith(part),
 }
+_WHOLE: Final = re.compile(r"[0-9]{1,9}")  # Edm.Int32 at most
+_NESTING_MAX: Final = 100
 _OPTIONS: Final = frozenset(
     {"$filter", "$orderby", "$select", "$expand", "$top", "$skip", "$inlinecount", "$skiptoken", "$format"}
 )
@@ -83,6 +86,21 @@ class Query:
     top: int | None
     skip: int
     inline_count: bool
+
+
+def once(options: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The options of an address by name. Raises SapError 400 where a system option comes twice."""
+    found: dict[str, str] = {}
+    for name, text in options:
+        if name.startswith("$") and name in found:
+            raise SapError(400, "/IWCOR/CX_OD_BAD_REQUEST", f"System query option {name} is given more than once")
+        found[name] = text
+    return found
+
+
+def whole_number(text: str) -> int | None:
+    """A count or a position, or None where the text is none."""
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def parse(service: Service, entity_set: EntitySet, options: Mapping[str, str]) -> Query:
@@ -215,6 +233,7 @@ class _Parser:
         self._type = entity_type
         self._tokens = tokens
         self._next = 0
+        self._depth = 0
 
     def either(self) -> Condition:
         parts = [self._both()]
@@ -234,9 +253,11 @@ class _Parser:
 
     def _one(self) -> Condition:
         if self._accept("word", "not"):
-            return Negation(self._one())
+            with self._deeper():
+                return Negation(self._one())
         if self._accept("mark", "("):
-            condition = self.either()
+            with self._deeper():
+                condition = self.either()
             self._expect("mark", ")")
             return condition
         word = self._expect("word")
@@ -265,8 +286,19 @@ class _Parser:
             raise _syntax(f"{function} needs text; {name} is {declared.edm}")
         expected = True
         if self._accept("word", "eq"):
-            expected = self._expect("literal") == "true"
+            truth = self._expect("literal")
+            if truth not in {"true", "false"}:
+                raise _syntax(f"{function} gives true or false, never {truth}")
+            expected = truth == "true"
         return TextTest(name, function, str(from_literal(declared, part)), expected)
+
+    @contextmanager
+    def _deeper(self) -> Iterator[None]:
+        self._depth += 1
+        if self._depth > _NESTING_MAX:
+            raise _syntax(f"nested more than {_NESTING_MAX} levels deep")
+        yield
+        self._depth -= 1
 
     def _property(self, name: str) -> Property:
         return _declared(self._type, name)
@@ -320,9 +352,10 @@ def _whole(options: Mapping[str, str], name: str) -> int | None:
     text = options.get(name)
     if text is None:
         return None
-    if not text.isdigit():
-        raise SapError(400, "/IWCOR/CX_OD_BAD_REQUEST", f"Invalid value {text!r} for {name}")
-    return int(text)
+    number = whole_number(text)
+    if number is None:
+        raise SapError(400, "/IWCOR/CX_OD_BAD_REQUEST", f"Invalid value {text[:20]!r} for {name}")
+    return number
 
 
 def _inline_count(text: str) -> bool:

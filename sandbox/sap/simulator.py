@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from sandbox.kit.events import RetryPolicy
 from sandbox.kit.simulator import Settings, Simulator
 from sandbox.kit.state import Clock
-from sandbox.sap import batch, control, notify, odata, soap, state_view
+from sandbox.sap import batch, control, notify, odata, query, soap, state_view
 from sandbox.sap.configuration import CLIENT
 from sandbox.sap.edm import Service
 from sandbox.sap.errors import SapError
@@ -133,7 +133,7 @@ class SapSimulator(Simulator):
         call = Call(
             method=request.method,
             path=request.rel_url.raw_path.removeprefix(base_path),
-            options=dict(request.query),
+            options=query.once(request.query.items()),
             headers=request.headers,
             body=body,
             base_url=f"{request.scheme}://{request.host}{base_path}",

@@ -66,8 +66,14 @@ _TAX: Final = {
     "TaxBaseAmountInTransCrcy": 0,
     "TaxBaseAmountInCoCodeCrcy": 0, "TaxDeterminationDate": 0, "TaxRate": 0, "ReferenceDocumentItem": 10,
 }  # fmt: skip
-_DECIMAL: Final = re.compile(r"[+-]?\d{1,22}(\.\d+)?")
-_DATE: Final = re.compile(r"(\d{4}-\d\d-\d\d)(Z|[+-]\d\d:\d\d)?")
+_DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,22}(\.[0-9]{1,6})?")
+_DATE: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(Z|[+-][0-9]{2}:[0-9]{2})?")
+_MANY: Final = frozenset({"JournalEntryCreateRequest", "Item", "DebtorItem", "CreditorItem", "ProductTaxItem"})
+_STRUCTURES: Final = frozenset(
+    {*_MANY, "MessageHeader", "JournalEntry", "SenderParty", "RecipientParty", "BusinessScope", "Tax",
+     "AccountAssignment", "CashDiscountTerms", "PaymentDetails", "DownPaymentTerms", "DunningDetails",
+     "InvoiceReference", "JointVentureAccounting", "ProfitabilitySupplement"}
+)  # fmt: skip
 
 
 class SoapFault(Exception):
@@ -148,7 +154,7 @@ def _envelope(content: str) -> bytes:
 def _parse(body: bytes) -> tuple[str, list[_Request]]:
     try:
         envelope = fromstring(body, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError) as fault:
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as fault:  # LookupError: an unknown encoding
         raise SoapFault(f"XML deserialization error: {fault}") from fault
     space, _, name = envelope.tag.removeprefix("{").rpartition("}")
     if name != "Envelope" or space not in _ENVELOPES:
@@ -278,15 +284,28 @@ def _too_long(element: Element, known: Mapping[str, int]) -> list[Problem]:
 
 
 def _known(element: Element, names: Mapping[str, int] | set[str]) -> None:
+    """Only known elements, once where they are no list, values without elements inside.
+
+    Their order is free: the original reads by name, and clients in use send them in all orders.
+    """
+    where = element.tag.rpartition("}")[2]
+    seen: set[str] = set()
     for child in element:
         if child.tag not in names:
-            raise SoapFault(f"Element {child.tag} is not expected in {element.tag.rpartition('}')[2]}")
+            raise SoapFault(f"Element {child.tag} is not expected in {where}")
+        if child.tag in seen and child.tag not in _MANY:
+            raise SoapFault(f"Element {child.tag} is given more than once in {where}")
+        if len(child) and child.tag not in _STRUCTURES:
+            raise SoapFault(f"Element {child.tag} in {where} holds a value, no elements")
+        seen.add(child.tag)
 
 
 def _header(header: Element) -> str:
     _known(header, set(_HEADER))
     created = _mandatory(header, "CreationDateTime")
     try:
+        if "T" not in created:
+            raise ValueError("a time is missing")
         datetime.fromisoformat(created)
     except ValueError as fault:
         raise SoapFault(f"CreationDateTime {created!r} is not a date and time") from fault

@@ -12,8 +12,8 @@ from sandbox.sap.edm import Edm, EntitySet, Property, Value
 from sandbox.sap.errors import SapError, bad_property
 
 _JSON_DATE: Final = re.compile(r"/Date\((-?\d+)([+-]\d{4})?\)/")
-_ISO_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d:\d\d)?")
-_DECIMAL: Final = re.compile(r"[+-]?\d+(\.\d+)?")
+_ISO_DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?")
+_DECIMAL: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _DURATION: Final = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?")
 _LITERAL: Final = re.compile(r"(datetime|datetimeoffset|guid|time)?'((?:[^']|'')*)'")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -139,7 +139,7 @@ def from_literal(declared: Property, text: str) -> Value:
                 return _iso(content, declared)
             case Edm.TIME, True, "time":
                 return _parse_duration(content)
-    except (ValueError, InvalidOperation) as fault:
+    except (ValueError, OverflowError, InvalidOperation) as fault:
         raise SapError(400, "/IWBEP/CM_MGW_RT/022", f"Invalid literal {text} for {declared.name}: {fault}") from fault
     message = f"Invalid parametertype used at function 'eq': {declared.name} is {declared.edm}, given was {text}"
     raise SapError(400, "/IWCOR/CX_DS_EXPR_SYNTAX_ERROR", message)
@@ -154,6 +154,16 @@ def comparable(value: Value) -> Value:
 
 def _from_json(declared: Property, given: object) -> Value:
     wrong = bad_property(declared.name, f"Property {declared.name} of type {declared.edm} has invalid value {given!r}")
+    try:
+        value = _decoded(declared, given)
+    except (ValueError, OverflowError) as fault:  # the right form, and yet no such day, instant or number
+        raise wrong from fault
+    if value is None:
+        raise wrong
+    return value
+
+
+def _decoded(declared: Property, given: object) -> Value:
     match declared.edm:
         case Edm.STRING if isinstance(given, str):
             return given
@@ -173,11 +183,8 @@ def _from_json(declared: Property, given: object) -> Value:
         case Edm.TIME if isinstance(given, str) and _DURATION.fullmatch(given):
             return _parse_duration(given)
         case Edm.GUID if isinstance(given, str):
-            try:
-                return UUID(given)
-            except ValueError as fault:
-                raise wrong from fault
-    raise wrong
+            return UUID(given)
+    return None
 
 
 def _is_date(declared: Property, instant: datetime) -> bool:

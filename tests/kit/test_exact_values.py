@@ -18,8 +18,8 @@ def test_a_fraction_is_read_as_decimal_and_never_as_float() -> None:
     assert exact_json.loads_object('{"a": 0.1}')["a"] == Decimal("0.1")
 
 
-@pytest.mark.parametrize("body", ["[1]", "not json", "", '"text"'])
-def test_what_is_no_json_object_is_refused(body: str) -> None:
+@pytest.mark.parametrize("body", ["[1]", "not json", "", '"text"', b'{"a":"\xff"}', "[" * 100_000, '{"a":NaN}'])
+def test_what_is_no_json_object_is_refused(body: str | bytes) -> None:
     with pytest.raises(exact_json.NotJson):
         exact_json.loads_object(body)
 

@@ -1,6 +1,6 @@
 """Claims about $batch."""
 
-from tests.sap_simulator.caller import Reply, Sap
+from tests.sap_simulator.caller import ROOT, Reply, Sap
 
 SERVICE = "API_BUSINESS_PARTNER"
 
@@ -73,3 +73,10 @@ async def test_a_malformed_batch_is_refused(sap: Sap) -> None:
     assert (await sap.call("POST", f"{SERVICE}/$batch", b"{}")).status == 400
     read_inside = await send(sap, change_set(part("GET A_Customer('C-1')")))
     assert b"HTTP/1.1 400" in read_inside.body
+    for elsewhere in (
+        "http://[::1/A_Customer",
+        "http://elsewhere/A_Customer",
+        f"{ROOT}/API_SALES_ORDER_SRV/A_SalesOrder",
+    ):
+        assert (await send(sap, part(f"GET {elsewhere}"))).status == 400, elsewhere
+    assert b"HTTP/1.1 200" in (await send(sap, part(f"GET {ROOT}/{SERVICE}/A_Customer('C-1')"))).body

@@ -88,6 +88,12 @@ async def test_a_wrong_entry_is_refused_in_the_log_with_http_200_and_posts_nothi
         (envelope(entry(CompanyCode="")), "CompanyCode is missing"),
         (envelope(entry(DocumentReferenceld="K-1")), "DocumentReferenceld is not expected"),
         (envelope(entry([item("41000000", "ten"), debtor("C-1", "10")])), "not a decimal number"),
+        (envelope(entry([item("41000000", "١٠"), debtor("C-1", "10")])), "not a decimal number"),
+        (envelope(entry([item("41000000", "10.0000000"), debtor("C-1", "10")])), "not a decimal number"),
+        (envelope(entry([item("41000000", "10<x/>"), debtor("C-1", "10")])), "holds a value, no elements"),
+        (envelope(entry().replace("<Debtor>", "<Debtor>C-2</Debtor><Debtor>")), "Debtor is given more than once"),
+        (envelope(entry()).replace("T00:00:00Z", ""), "is not a date and time"),
+        ("<?xml version='1.0' encoding='none'?>" + envelope(entry()), "XML deserialization error"),
         (envelope(entry([item("41000000", "1", ""), debtor("C-1", "10")])), "currencyCode"),
     ],
 )

@@ -114,6 +114,9 @@ async def test_a_filter_finds_exactly_what_it_says(sap: Sap, condition: str, fou
         "Customer eq 'x' Customer eq 'y'", "tolower(Customer) eq 'x'", "PostingIsBlocked eq 'X'",
         "CreationDate eq '2027'",
         "CreationDate eq datetime'2027-99-01T00:00:00'", "substringof('x',PostingIsBlocked)", "eq", "Customer eq 'x",
+        "startswith(Customer,'C') eq 5", "CreationDate eq datetime'2027-01-15'",
+        "(" * 200 + "Customer eq 'x'" + ")" * 200,
+        "not " * 200 + "PostingIsBlocked eq true",
     ],
 )  # fmt: skip
 async def test_a_filter_that_makes_no_sense_is_refused(sap: Sap, condition: str) -> None:
@@ -125,10 +128,22 @@ async def test_a_filter_that_makes_no_sense_is_refused(sap: Sap, condition: str)
 @pytest.mark.parametrize(
     "query",
     [{"select": "Nothing"}, {"orderby": "Nothing"}, {"orderby": "Customer up"}, {"expand": "to_Nothing"}, {"top": "-1"},
-     {"skip": "x"}, {"inlinecount": "some"}, {"search": "x"}, {"format": "xml"}, {"skiptoken": "0"}],
+     {"skip": "x"}, {"inlinecount": "some"}, {"search": "x"}, {"format": "xml"}, {"skiptoken": "0"},
+     {"top": "²"}, {"top": "9" * 5000}, {"skiptoken": "key~²"}],
 )  # fmt: skip
 async def test_a_query_option_that_is_unknown_or_wrong_is_refused(sap: Sap, query: dict[str, str]) -> None:
     assert (await sap.get("API_BUSINESS_PARTNER/A_Customer", **query)).status in {400, 415}
+
+
+async def test_a_query_option_that_comes_twice_is_refused(sap: Sap) -> None:
+    assert (await sap.get("API_BUSINESS_PARTNER/A_Customer?$top=1&$top=2")).status == 400
+
+
+async def test_who_does_not_ask_for_json_gets_none(sap: Sap) -> None:
+    in_atom = await sap.call("GET", "API_BUSINESS_PARTNER/A_Customer", headers={"Accept": "*/*"})
+    assert (in_atom.status, in_atom.error["code"]) == (415, "/IWBEP/CM_MGW_RT/176")
+    assert (await sap.call("GET", "API_BUSINESS_PARTNER/A_Customer?$format=json", headers={"Accept": "*/*"})).d
+    assert (await sap.call("GET", "API_BUSINESS_PARTNER/$metadata", headers={"Accept": "*/*"})).status == 200
 
 
 async def test_select_order_top_skip_and_count_work_together(sap: Sap) -> None:
@@ -191,6 +206,9 @@ async def test_navigation_paths_lead_to_the_children_alone(sap: Sap) -> None:
         ("API_BUSINESS_PARTNER/A_CustomerCompany(Customer='C-1')", 400),
         (f"{PARTNER}(Nothing='C-1')", 400),
         (f"{PARTNER}(7)", 400),
+        (f"{PARTNER}(BusinessPartner='C-1',BusinessPartner='C-2')", 400),
+        (f"{PARTNER}({chr(39) * 3001})", 400),
+        (f"{PARTNER}('C-1", 404),
         ("API_SALES_ORDER_SIMULATION_SRV/A_SalesOrderSimulation", 405),
     ],
 )
@@ -268,6 +286,9 @@ async def test_merge_tunnelled_through_post_changes_like_patch(sap: Sap) -> None
         ({"OrganizationBPName1": 5}, "OrganizationBPName1"),
         ({"BusinessPartnerIsBlocked": "X"}, "BusinessPartnerIsBlocked"),
         ({"OrganizationFoundationDate": "yesterday"}, "OrganizationFoundationDate"),
+        ({"OrganizationFoundationDate": "2027-02-30T00:00:00"}, "OrganizationFoundationDate"),
+        ({"OrganizationFoundationDate": "2027-02-28"}, "OrganizationFoundationDate"),
+        ({"OrganizationFoundationDate": "/Date(99999999999999999999)/"}, "OrganizationFoundationDate"),
         ({"BusinessPartner": "C-2"}, "BusinessPartner"),
         ({"BusinessPartner": None}, "BusinessPartner"),
     ],
@@ -282,7 +303,7 @@ async def test_an_unknown_read_only_or_ill_typed_property_is_refused_by_name(
     assert reply.error["message"]["lang"] == "en"
 
 
-@pytest.mark.parametrize("amount", [12.5, 12, "12,5", "1e3", "", "1234567890123.00", "0.0001"])
+@pytest.mark.parametrize("amount", [12.5, 12, "12,5", "1e3", "", "1234567890123.00", "0.0001", "١٢"])
 async def test_a_decimal_must_be_text_and_fit_its_precision_and_scale(sap: Sap, amount: object) -> None:
     await sap.account()
     path = "API_CRDTMBUSINESSPARTNER/CreditManagementAccount(BusinessPartner='C-1',CreditSegment='1000')"
@@ -292,7 +313,13 @@ async def test_a_decimal_must_be_text_and_fit_its_precision_and_scale(sap: Sap, 
 
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
-    [(b"not json", "application/json", 400), (b"[]", "application/json", 400), (b"{}", "text/plain", 415)],
+    [
+        (b"not json", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b"{}", "text/plain", 415),
+        (b'{"SearchTerm1":"\xff"}', "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+    ],
 )
 async def test_a_body_that_is_no_json_object_is_refused(sap: Sap, body: bytes, content_type: str, status: int) -> None:
     await sap.account()
