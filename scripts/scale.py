@@ -34,7 +34,7 @@ class Order:
     sap_calls_per_check: float = 5  # account, partner, simulation, open items, open orders
     sap_calls_per_posting: float = 1
     sap_calls_per_stock_change: float = 1
-    dataverse_requests: float = 4  # order, lines, signal, documents
+    dataverse_requests: float = 3  # a batch for each of its events: confirmed, posted, shipped
     state_kilobytes: float = 15
     telemetry_kilobytes: float = 60  # all spans and log lines, before sampling
 

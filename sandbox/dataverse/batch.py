@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import pairwise
 from typing import Final
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from multidict import CIMultiDict
 from sandbox.dataverse.calls import ApiAnswer, ApiCall, split_url
 from sandbox.dataverse.errors import MALFORMED, Refused
 
+BATCH_PATH: Final = "$batch"
 BATCH_REQUESTS_MAX: Final = 1000
 _BOUNDARY: Final = re.compile(r'boundary="?([^";,\s]+)"?', re.IGNORECASE)
 _REQUEST_LINE: Final = re.compile(r"(GET|POST|PATCH|PUT|DELETE) (\S.*\S|\S) HTTP/1\.1")
@@ -46,7 +48,15 @@ def read_batch(call: ApiCall) -> list[Part | ChangeSet]:
             items.append(ChangeSet(tuple(inner)))
         else:
             items.append(_part(call, headers, content))
+    named = [part.content_id for part in parts_of(items) if part.content_id is not None]
+    if len(set(named)) < len(named):
+        raise _malformed("a Content-ID stands at more than one request")
     return items
+
+
+def parts_of(items: Sequence[Part | ChangeSet]) -> list[Part]:
+    """The requests of a batch in their order, change sets opened."""
+    return [part for item in items for part in (item.parts if isinstance(item, ChangeSet) else (item,))]
 
 
 def write_batch(
@@ -73,23 +83,24 @@ def _parts(body: bytes, content_type: str) -> list[tuple[CIMultiDict[str], bytes
     found = _BOUNDARY.search(content_type)
     if found is None or not content_type.startswith("multipart/mixed"):
         raise _malformed("the content type has to be multipart/mixed with a boundary")
-    delimiter = b"--" + found.group(1).encode()
-    pieces = (b"\r\n" + body).split(b"\r\n" + delimiter)
-    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
+    delimiter = re.compile(rb"\r\n--" + re.escape(found.group(1).encode()) + rb"(--)?[ \t]*(?=\r\n|$)")
+    text = b"\r\n" + body
+    marks = list(delimiter.finditer(text))
+    if not marks or marks[-1].group(1) is None or any(mark.group(1) for mark in marks[:-1]):
         raise _malformed("the closing boundary is missing, or lines do not end in CRLF")
-    return [_headers_and_content(piece.removeprefix(b"\r\n")) for piece in pieces[1:-1]]
+    return [_headers_and_content(text[mark.end() + 2 : next_.start()]) for mark, next_ in pairwise(marks)]
 
 
 def _headers_and_content(piece: bytes) -> tuple[CIMultiDict[str], bytes]:
     head, separator, content = piece.partition(b"\r\n\r\n")
     if not separator:
         raise _malformed("a part without an empty line after its headers")
-    return _headers(head.decode()), content
+    return _headers(head), content
 
 
-def _headers(head: str) -> CIMultiDict[str]:
+def _headers(head: bytes) -> CIMultiDict[str]:
     headers: CIMultiDict[str] = CIMultiDict()
-    for line in filter(None, head.split("\r\n")):
+    for line in filter(None, _text(head).split("\r\n")):
         name, colon, value = line.partition(":")
         if not colon or "\n" in line:
             raise _malformed(f"'{line}' is not a header")
@@ -101,15 +112,15 @@ def _part(call: ApiCall, headers: CIMultiDict[str], content: bytes) -> Part:
     if not headers.get("Content-Type", "").startswith("application/http"):
         raise _malformed("every request of a batch is an application/http part")
     request_line, _, rest = content.partition(b"\r\n")
-    found = _REQUEST_LINE.fullmatch(request_line.decode().strip())
+    found = _REQUEST_LINE.fullmatch(_text(request_line).strip())
     if found is None:
-        raise _malformed(f"'{request_line.decode(errors='replace')}' is not a request line")
+        raise _malformed(f"'{_text(request_line)}' is not a request line")
     inner_head, _, body = (b"\r\n" + rest).partition(b"\r\n\r\n")
     method, url = found.group(1), found.group(2)
     place = (url, "") if url.startswith("$") else split_url(url, call.origin)
     if place is None:
         raise _malformed(f"'{url}' lies outside of the service")
-    inner = _headers(inner_head.decode().removeprefix("\r\n"))
+    inner = _headers(inner_head)
     content_id = headers.get("Content-ID") or inner.get("Content-ID")
     return Part(ApiCall(method, place[0], place[1], inner, body.strip(b"\r\n"), call.origin), content_id)
 
@@ -123,6 +134,13 @@ def _written(answer: ApiAnswer, content_id: str | None) -> bytes:
         lines.append(f"Content-Type: {answer.content_type}")
     lines += ["OData-Version: 4.0", *(f"{name}: {value}" for name, value in answer.headers.items())]
     return "\r\n".join([*head, "", *lines, "", ""]).encode() + (answer.body or b"") + b"\r\n"
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as fault:
+        raise _malformed("its lines are not UTF-8") from fault
 
 
 def _malformed(reason: str) -> Refused:

@@ -16,6 +16,7 @@ DUPLICATE_ROW: Final = "0x80040237"
 DUPLICATE_DETECTED: Final = "0x80040333"
 DELTA_EXPIRED: Final = "0x80044352"
 MALFORMED: Final = "0x80060889"
+UNEXPECTED: Final = "0x80040216"
 
 
 class Refused(Exception):
@@ -48,6 +49,11 @@ def bad_query(reason: str) -> Refused:
 def no_such_property(name: str, table: str) -> Refused:
     """400: a query names an unknown property."""
     return bad_query(f"Could not find a property named '{name}' on type 'Microsoft.Dynamics.CRM.{table}'.")
+
+
+def no_such_reference(name: str) -> Refused:
+    """400: a $n that no request before it in the change set stands for."""
+    return bad_query(f"Content-ID Reference: '{name}' does not exist in the batch context.")
 
 
 def no_such_row(table: str, row_id: str) -> Refused:

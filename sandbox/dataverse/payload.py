@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sandbox.dataverse.address import read_address
 from sandbox.dataverse.calls import ApiCall, split_url
-from sandbox.dataverse.errors import Refused, bad_payload
+from sandbox.dataverse.errors import Refused, bad_payload, no_such_reference
 from sandbox.dataverse.model import NAMESPACE, Table
 from sandbox.dataverse.rows import Rows
 from sandbox.dataverse.tables import TABLES
@@ -88,6 +88,8 @@ def _bound(
     column, target = found
     if given is None:
         return column.name, None
+    if isinstance(given, str) and given.startswith("$") and given not in references:
+        raise no_such_reference(given)
     place = split_url(references.get(given, given), call.origin) if isinstance(given, str) else None
     if place is None:
         raise bad_payload(table.entity_set, f"The value of '{navigation}{_BIND}' is not the url of an entity.")

@@ -2,17 +2,27 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 from uuid import uuid4
 
 from sandbox.dataverse import metadata, reads, writes
 from sandbox.dataverse.address import read_address
-from sandbox.dataverse.batch import BATCH_REQUESTS_MAX, ChangeSet, Part, read_batch, write_batch
+from sandbox.dataverse.batch import (
+    BATCH_PATH,
+    BATCH_REQUESTS_MAX,
+    ChangeSet,
+    Part,
+    parts_of,
+    read_batch,
+    write_batch,
+)
 from sandbox.dataverse.calls import ApiAnswer, ApiCall
-from sandbox.dataverse.errors import NO_SEGMENT, Refused, bad_query
+from sandbox.dataverse.errors import NO_SEGMENT, UNEXPECTED, Refused, bad_query, no_such_reference
 from sandbox.dataverse.model import stable_id
 from sandbox.dataverse.query import read_query
 from sandbox.dataverse.rows import Caller, Change, Rows, Work
+from sandbox.kit.faults import FailingPart
 
 ORGANIZATION_ID: Final = stable_id("organization")
 BUSINESS_UNIT_ID: Final = stable_id("business-unit")
@@ -28,17 +38,20 @@ class WebApi:
         self._rows = rows
         self._publish = publish
 
-    def answer(self, call: ApiCall, caller: Caller) -> ApiAnswer:
-        """Answer one request, a batch included. Never raises Refused: refusals are answers."""
+    def answer(self, call: ApiCall, caller: Caller, failing: FailingPart | None = None) -> ApiAnswer:
+        """Answer one request, a batch included; `failing` is the part of it that is made to fail.
+
+        Never raises Refused: refusals are answers.
+        """
         try:
-            if call.path == "$batch":
-                return self._batch(call, caller)
-            work = Work(self._rows, caller)
+            if call.path == BATCH_PATH:
+                return self._batch(call, caller, failing)
+            work = Work(self._rows, _as_asked(call, caller))
             with self._rows.atomic():
                 answer = self._route(call, work, {})
         except Refused as refused:
             return ApiAnswer.of_refusal(refused)
-        self._publish(caller, work.changes)
+        self._publish(work.caller, work.changes)
         return answer
 
     def _route(self, call: ApiCall, work: Work, references: Mapping[str, str]) -> ApiAnswer:
@@ -91,47 +104,79 @@ class WebApi:
             }
         )
 
-    def _batch(self, call: ApiCall, caller: Caller) -> ApiAnswer:
+    def _batch(self, call: ApiCall, caller: Caller, failing: FailingPart | None) -> ApiAnswer:
         if call.method != "POST":
             raise Refused(405, "0x8006088a", "A batch is sent with POST.")
         items = read_batch(call)
-        if sum(len(item.parts) if isinstance(item, ChangeSet) else 1 for item in items) > BATCH_REQUESTS_MAX:
+        parts = parts_of(items)
+        if len(parts) > BATCH_REQUESTS_MAX:
             raise Refused(400, _TOO_MANY_IN_BATCH, f"A batch may carry at most {BATCH_REQUESTS_MAX} requests.")
+
+        def allow(part: Part) -> None:
+            if failing is not None and part is parts[failing.index]:
+                raise _injected(part, failing)
+
         going_on = "odata.continue-on-error" in call.preferences()
         answers: list[list[tuple[Part, ApiAnswer]] | tuple[Part, ApiAnswer]] = []
         failed = False
         for item in items:
             if isinstance(item, ChangeSet):
-                outcome = self._change_set(item, caller)
+                outcome = self._change_set(item, caller, allow)
                 answers.append(outcome)
                 failed = isinstance(outcome, tuple)
             else:
-                answer = self.answer(item.call, caller) if item.call.path != "$batch" else _nested()
+                answer = self._single(item, caller, allow)
                 answers.append((item, answer))
                 failed = answer.status >= 400
             if failed and not going_on:
                 break
         return write_batch(answers, 400 if failed and not going_on else 200, str(uuid4()))
 
-    def _change_set(self, item: ChangeSet, caller: Caller) -> list[tuple[Part, ApiAnswer]] | tuple[Part, ApiAnswer]:
+    def _single(self, part: Part, caller: Caller, allow: Callable[[Part], None]) -> ApiAnswer:
+        try:
+            allow(part)
+        except Refused as refused:
+            return ApiAnswer.of_refusal(refused)
+        return _nested() if part.call.path == BATCH_PATH else self.answer(part.call, caller)
+
+    def _change_set(
+        self, item: ChangeSet, caller: Caller, allow: Callable[[Part], None]
+    ) -> list[tuple[Part, ApiAnswer]] | tuple[Part, ApiAnswer]:
         """Answers of every part; or of the one that failed, and then nothing stays."""
-        work = Work(self._rows, caller)
+        works: list[Work] = []
         references: dict[str, str] = {}
         answers: list[tuple[Part, ApiAnswer]] = []
         part = item.parts[0]
         try:
             with self._rows.atomic():
                 for part in item.parts:
+                    allow(part)
                     if part.call.method == "GET":
                         raise bad_query("A change set cannot contain GET requests.")
-                    answer = self._route(_resolved(part.call, references), work, references)
+                    works.append(Work(self._rows, _as_asked(part.call, caller)))
+                    answer = self._route(_resolved(part.call, references), works[-1], references)
                     if part.content_id and "OData-EntityId" in answer.headers:
                         references[f"${part.content_id}"] = answer.headers["OData-EntityId"]
                     answers.append((part, answer))
         except Refused as refused:
             return part, ApiAnswer.of_refusal(refused)
-        self._publish(caller, work.changes)
+        for work in works:
+            self._publish(work.caller, work.changes)
         return answers
+
+
+def _as_asked(call: ApiCall, caller: Caller) -> Caller:
+    """The caller with what modifies this one request: its `tag`, and the logic that it bypasses."""
+    bypass = call.headers.get("MSCRM.BypassBusinessLogicExecution", "")
+    silent = "CustomAsync" in {part.strip() for part in bypass.split(",")}
+    return replace(caller, tag=read_query(call.query).get("tag"), silent=silent)
+
+
+def _injected(part: Part, failing: FailingPart) -> Refused:
+    wait = {} if failing.retry_after is None else {"Retry-After": str(failing.retry_after)}
+    return Refused(
+        failing.status, UNEXPECTED, f"injected fault: {failing.status} for {part.call.method} {part.call.path}", wait
+    )
 
 
 def _resolved(call: ApiCall, references: Mapping[str, str]) -> ApiCall:
@@ -140,7 +185,7 @@ def _resolved(call: ApiCall, references: Mapping[str, str]) -> ApiCall:
         return call
     name, slash, rest = call.path.partition("/")
     if name not in references:
-        raise bad_query(f"The Content-ID reference '{name}' is not known in this change set.")
+        raise no_such_reference(name)
     path = references[name].removeprefix(f"{call.root}/")
     return ApiCall(call.method, f"{path}{slash}{rest}", call.query, call.headers, call.body, call.origin)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 from typing import ClassVar, Final
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
@@ -11,12 +12,12 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sandbox.dataverse import pipeline
+from sandbox.dataverse.batch import BATCH_PATH, parts_of, read_batch
 from sandbox.dataverse.calls import API_PATH, ApiAnswer, ApiCall
 from sandbox.dataverse.errors import NOT_FOUND, Refused
 from sandbox.dataverse.limits import Limits, Protection
 from sandbox.dataverse.model import Table
 from sandbox.dataverse.payload import read_payload
-from sandbox.dataverse.query import read_query
 from sandbox.dataverse.reads import View, render
 from sandbox.dataverse.rows import Caller, Row, Rows, Work
 from sandbox.dataverse.seeds import INTEGRATION_USER, SALES_USER, seed
@@ -26,6 +27,7 @@ from sandbox.dataverse.values import Reference, Value, read_guid
 from sandbox.dataverse.webhooks import Organization, Webhooks
 from sandbox.kit import exact_json
 from sandbox.kit.events import Emitter, RetryPolicy
+from sandbox.kit.faults import FAILING_PART, Asked
 from sandbox.kit.simulator import Settings, Simulator
 from sandbox.kit.state import Clock
 from sandbox.kit.tokens import TokenRefused, verify
@@ -99,6 +101,16 @@ class Dataverse(Simulator):
         refused = Refused(status, code, f"injected fault: {status} for {request.method} {request.path}")
         return exact_json.response(refused.body(), status=status)
 
+    async def contents(self, request: web.Request) -> Sequence[Asked]:
+        """The requests of a $batch; none of one that cannot be read."""
+        if not request.path.endswith(BATCH_PATH):
+            return ()
+        try:
+            parts = parts_of(read_batch(_call_of(request, await request.read())))
+        except Refused:
+            return ()
+        return [Asked(part.call.method, f"{API_PATH}/{part.call.path}", part.call.query) for part in parts]
+
     async def _serve(self, request: web.Request) -> web.Response:
         body = await request.read()
         try:
@@ -109,11 +121,10 @@ class Dataverse(Simulator):
         started = self.state.clock()
         try:
             if self.protection.limits.service_seconds:
-                await asyncio.sleep(self.protection.limits.service_seconds)
-            raw_path, _, query = request.raw_path.partition("?")
-            path = unquote(urlsplit(raw_path).path.removeprefix(API_PATH).removeprefix("/"))
-            call = ApiCall(request.method, path, query, request.headers, body, f"{request.scheme}://{request.host}")
-            response = _response(self.api.answer(call, caller))
+                # A batch is one request, and takes as long as everything in it.
+                operations = max(1, len(await self.contents(request)))
+                await asyncio.sleep(self.protection.limits.service_seconds * operations)
+            response = _response(self.api.answer(_call_of(request, body), caller, request.get(FAILING_PART)))
         finally:
             now = self.state.clock()
             self.protection.leave(caller.user_id, now, now - started)
@@ -138,11 +149,8 @@ class Dataverse(Simulator):
         impersonated = request.headers.get("CallerObjectId")
         if impersonated is not None:
             user_id = self._user_of(impersonated)
-        bypass = request.headers.get("MSCRM.BypassBusinessLogicExecution", "")
         return Caller(
             user_id=user_id,
-            tag=read_query(request.raw_path.partition("?")[2]).get("tag"),
-            silent="CustomAsync" in {part.strip() for part in bypass.split(",")},
             correlation_id=read_guid(request.headers.get("x-ms-correlation-request-id", "")) or str(uuid4()),
         )
 
@@ -257,6 +265,12 @@ def _limits(settings: Settings) -> Limits:
 def _control_call(request: web.Request, body: bytes) -> ApiCall:
     headers = CIMultiDict({"Content-Type": "application/json"})
     return ApiCall(request.method, "", "", headers, body, f"{request.scheme}://{request.host}")
+
+
+def _call_of(request: web.Request, body: bytes) -> ApiCall:
+    raw_path, _, query = request.raw_path.partition("?")
+    path = unquote(urlsplit(raw_path).path.removeprefix(API_PATH).removeprefix("/"))
+    return ApiCall(request.method, path, query, request.headers, body, f"{request.scheme}://{request.host}")
 
 
 def _response(answer: ApiAnswer) -> web.Response:

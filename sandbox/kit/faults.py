@@ -5,7 +5,7 @@ import random
 import re
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,12 +16,37 @@ from sandbox.kit.state import State
 
 type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 type Refusal = Callable[[web.Request, int], web.Response]
+type Contents = Callable[[web.Request], Awaitable[Sequence["Asked"]]]
 
 KINDS: Final = frozenset(
     {"latency", "status", "reset", "timeout_before", "timeout_after", "timeout_late", "stale_read"}
 )
 HOLD_SECONDS: Final = 300.0
+_OF_THE_WHOLE: Final = frozenset({401, 429, 502, 503, 504})
+"""What is said at the gate: of a batch, never of one call inside."""
 _WATCH_SECONDS: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a fault is matched against: one call, or one of those inside a batch. `path` is decoded, `query` raw."""
+
+    method: str
+    path: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailingPart:
+    """The call inside of a batch, counted from 0, that is answered with `status`."""
+
+    index: int
+    status: int
+    retry_after: int | str | None
+
+
+FAILING_PART: Final = web.RequestKey("failing_part", FailingPart)
+"""Where a request that is a batch carries the part that its simulator is to answer with an error."""
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,17 +80,17 @@ class Fault:
     chance: random.Random
     hits: int = 0
 
-    def strikes(self, request: web.Request) -> bool:
+    def strikes(self, asked: Asked) -> bool:
         """Whether this call is hit; counts the hit."""
         order = self.order
         if order.count is not None and self.hits >= order.count:
             return False
-        if order.kind == "stale_read" and request.method not in {"GET", "HEAD"}:
+        if order.kind == "stale_read" and asked.method not in {"GET", "HEAD"}:
             return False
         methods = [order.match.method] if isinstance(order.match.method, str) else order.match.method
-        if methods is not None and "*" not in methods and request.method not in {m.upper() for m in methods}:
+        if methods is not None and "*" not in methods and asked.method not in {m.upper() for m in methods}:
             return False
-        if not (self.path.search(request.path) or self.path.search(f"{request.path}?{request.query_string}")):
+        if not (self.path.search(asked.path) or self.path.search(f"{asked.path}?{asked.query}")):
             return False
         if order.probability < 1.0 and self.chance.random() >= order.probability:
             return False
@@ -79,10 +104,15 @@ class Fault:
 
 @dataclass(slots=True)
 class Faults:
-    """The faults in force at one simulator. `refuse` makes its error body for a status."""
+    """The faults in force at one simulator.
+
+    `refuse` makes its error body for a status, `contents` tells the calls inside of a batch. A fault that fits one of
+    those strikes: the batch as a whole, or, being a status that one call can have, that call alone.
+    """
 
     state: State
     refuse: Refusal
+    contents: Contents
     _active: list[Fault] = field(default_factory=list)
     _late: set[asyncio.Task[None]] = field(default_factory=set)
     _closing: bool = False
@@ -126,11 +156,19 @@ class Faults:
 
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse | None:
         """Answer `request` through the first fault that strikes, or plainly. None = never answered."""
-        fault = next((fault for fault in self._active if fault.strikes(request)), None)
-        if fault is None:
+        asked = [Asked(request.method, request.path, request.query_string)]
+        if self._active:
+            asked += await self.contents(request)
+        struck = next(
+            ((at, fault) for fault in self._active for at, one in enumerate(asked) if fault.strikes(one)), None
+        )
+        if struck is None:
             return await handler(request)
-        order = fault.order
+        at, order = struck[0], struck[1].order
         match order.kind:
+            case "status" if at and order.status not in _OF_THE_WHOLE:
+                request[FAILING_PART] = FailingPart(at - 1, order.status, order.retry_after)
+                return await handler(request)
             case "latency":
                 await asyncio.sleep(order.seconds)
                 return await handler(request)

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from sandbox.kit import exact_json
 from sandbox.kit.events import Emitter, RetryPolicy
-from sandbox.kit.faults import Faults, Handler
+from sandbox.kit.faults import Asked, Faults, Handler
 from sandbox.kit.state import Clock, State
 
 CONTROL: Final = "/__sim/"
@@ -37,20 +37,27 @@ class Settings:
 
 @dataclass(slots=True)
 class Call:
-    """One call received. `status` is None while unanswered, and stays None if it never is."""
+    """One call received. `status` is None while unanswered, and stays None if it never is.
+
+    `parts` are the calls that it carried, where it was a batch.
+    """
 
     time: float
     method: str
     path: str
     query: str
     status: int | None = None
+    parts: Sequence[Asked] = ()
 
     def described(self) -> dict[str, object]:
         """The call as JSON, its time as ISO 8601 UTC."""
         received_at = datetime.fromtimestamp(self.time, UTC).isoformat(timespec="microseconds")
-        return {
+        told: dict[str, object] = {
             "time": received_at, "method": self.method, "path": self.path, "query": self.query, "status": self.status,
         }  # fmt: skip
+        if self.parts:
+            told["parts"] = [{"method": part.method, "path": part.path, "query": part.query} for part in self.parts]
+        return told
 
 
 class Simulator(ABC):
@@ -64,7 +71,7 @@ class Simulator(ABC):
     def __init__(self, settings: Settings, clock: Clock = time.time) -> None:
         self.settings = settings
         self.state = State(clock)
-        self.faults = Faults(self.state, self.refusal)
+        self.faults = Faults(self.state, self.refusal, self.contents)
         self.events = Emitter(settings.functions_url, settings.functions_key, retry=self.retry, lanes=self.event_lanes)
         self.calls: deque[Call] = deque(maxlen=_CALLS_KEPT)
 
@@ -84,6 +91,10 @@ class Simulator(ABC):
     @abstractmethod
     def snapshot(self) -> dict[str, object]:
         """Everything it holds, as JSON-ready data."""
+
+    async def contents(self, request: web.Request) -> Sequence[Asked]:
+        """The calls that a batch carries, in their order; none in anything else."""
+        return ()
 
     async def started(self) -> None:
         """Runs once before the first call is served."""
@@ -108,6 +119,7 @@ def build_app(simulator: Simulator) -> web.Application:
             return await _control_errors(request, handler)
         call = Call(simulator.state.clock(), request.method, request.path, request.query_string)
         simulator.calls.append(call)
+        call.parts = await simulator.contents(request)
         try:
             answer = await simulator.faults.handle(request, handler)
         except web.HTTPException as refusal:

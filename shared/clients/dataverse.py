@@ -1,18 +1,29 @@
 """Dataverse Web API v9.2: rows by alternate key, every write of ours marked so that its echo is known.
 
 Writes by alternate key are upserts and so may be sent again; a conditional write says which version it was decided on.
+What belongs together goes in one `$batch`: it is one request of the 6,000 that a user has in five minutes ("Combine the
+selected operations into a batch. A batch can contain up to 1000 operations and will avoid the number of requests
+limit", learn.microsoft.com/power-apps/developer/data-platform/api-limits, Number of requests). Execution time counts in
+full, so batches stay as small as what belongs together.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from shared import exact_json
-from shared.clients.http import RemoteRefused, RemoteSystem, Response
-from shared.clients.odata4 import Entity, Scalar, entity_path, read_all, read_pages
+from shared.clients.http import RemoteRefused, RemoteSystem, Response, rehearsal
+from shared.clients.odata4 import Entity, Scalar, entity_path, query_of, read_all, read_pages
+from shared.clients.odata4_batch import (
+    REQUESTS_MAX,
+    NotABatchAnswer,
+    Request,
+    is_batch_answer,
+    read_batch,
+    write_batch,
+)
 from shared.clients.single_flight import SingleFlight
 from shared.errors import Conflict, Permanent
 
@@ -21,9 +32,10 @@ TAG = "concord"
 CONCURRENCY_MAX = 52
 """Dataverse answers 429 (0x80072326) to one user's 53rd concurrent request."""
 ROWS_MAX = 100
-"""Rows in one UpsertMultiple: standard tables are all or nothing, and small batches run side by side."""
+"""Rows in one UpsertMultiple: large orders stay far from the time that one statement may take."""
 
 _ROOT = "/api/data/v9.2"
+_JSON = (("Content-Type", "application/json"),)
 _UNADDRESSABLE = frozenset('/#<>*%&:\\?+"~')
 
 
@@ -37,6 +49,21 @@ class Written:
 
     id: str
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowWrite:
+    """One write not sent yet. A refusal with status `done_by` says that its effect is there already.
+
+    That holds for a step of one write: in a step of several such a refusal takes the others back too.
+    """
+
+    request: Request
+    done_by: int | None = None
+
+
+Step = Sequence[RowWrite]
+"""Writes that stand or fall as one."""
 
 
 class Dataverse:
@@ -63,20 +90,36 @@ class Dataverse:
         """The same one page at a time, for sets that are not to be held whole."""
         return read_pages(self.system, f"{_ROOT}/{entity_set}", params, _headers())
 
+    async def write(self, *steps: Step) -> None:
+        """Do the steps in order, each as a whole or not at all, in as few requests as Dataverse allows.
+
+        A step that fails keeps those after it from being tried; those before it stand. Everything may be repeated.
+        Raises NoSuchRow, Conflict, RemoteRefused of the write that failed, and what the way there raises.
+        """
+        left = [tuple(step) for step in steps if step]
+        while left:
+            alone = len(left) == 1 and len(left[0]) == 1
+            if alone or rehearsal.get() is not None:  # what a rehearsal shows is the writes, not their envelope
+                for write in left.pop(0):
+                    await self._send(write)
+                continue
+            sent = _first_requests(left)
+            begun = await self._send_batch(sent)
+            for step, answers in zip(sent, begun, strict=False):
+                for answer in answers:
+                    self._judge(step, answer)
+            left = left[len(begun) :]
+
     async def upsert(self, entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any]) -> None:
         """Create the row of an alternate key or set the given columns of it.
 
         Raises NoSuchRow when it binds to a row that does not exist.
         """
-        await self._patch(entity_path(entity_set, key), row, {})
+        await self._send(upserting(entity_set, key, row))
 
     async def create_once(self, entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any]) -> bool:
         """Create the row of an alternate key; False, and nothing changed, when it exists already."""
-        try:
-            await self._patch(entity_path(entity_set, key), row, {"If-None-Match": "*"})
-        except Conflict:
-            return False
-        return True
+        return await self._send(creating_once(entity_set, key, row))
 
     async def change(
         self, entity_set: str, row_id: str, row: Mapping[str, Any], *, etag: str, version_column: str = "versionnumber"
@@ -88,35 +131,6 @@ class Dataverse:
         )  # fmt: skip
         content = self.system.json(response, "idempotent")
         return Written(row_id, str(content.get("@odata.etag", "")) if isinstance(content, dict) else "")
-
-    async def delete(self, entity_set: str, key: Mapping[str, Scalar]) -> bool:
-        """Delete the row of an alternate key; False where there is none."""
-        try:
-            await self.system.request(
-                "DELETE",
-                f"{_ROOT}/{entity_path(entity_set, key)}",
-                params={"tag": TAG},
-                headers=_headers(),
-                write="idempotent",
-            )
-        except RemoteRefused as refusal:
-            if refusal.status == 404:
-                return False
-            raise
-        return True
-
-    async def upsert_many(
-        self, entity_set: str, logical_name: str, key_column: str, rows: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """Upsert rows by their alternate key `key_column`, which each row carries; chunks run side by side."""
-        chunks = [rows[start : start + ROWS_MAX] for start in range(0, len(rows), ROWS_MAX)]
-        done = await asyncio.gather(
-            *(self._upsert_chunk(entity_set, logical_name, key_column, chunk) for chunk in chunks),
-            return_exceptions=True,  # every chunk has ended before the first fault is told
-        )
-        for fault in done:
-            if fault is not None:
-                raise fault
 
     async def currency_id(self, code: str) -> str:
         """The id of an ISO currency; read once. Raises NoSuchRow for one that the organization does not have."""
@@ -150,23 +164,49 @@ class Dataverse:
         rows = await self.find("transactioncurrencies", {"$select": "transactioncurrencyid,isocurrencycode"})
         self._currencies = {str(row["isocurrencycode"]): str(row["transactioncurrencyid"]) for row in rows}
 
-    async def _upsert_chunk(
-        self, entity_set: str, logical_name: str, key_column: str, rows: Sequence[Mapping[str, Any]]
-    ) -> None:
-        targets = [
-            {
-                "@odata.type": f"Microsoft.Dynamics.CRM.{logical_name}",
-                "@odata.id": entity_path(entity_set, {key_column: row[key_column]}),
-                **{name: value for name, value in row.items() if name != key_column},
-            }
-            for row in rows
-        ]
+    async def _send(self, write: RowWrite) -> bool:
+        """Send one write by itself; False where its effect was there already."""
+        path, _, query = write.request.path.partition("?")
         try:
             await self.system.request(
-                "POST", f"{_ROOT}/{entity_set}/Microsoft.Dynamics.CRM.UpsertMultiple", params={"tag": TAG},
-                headers=_headers({"Content-Type": "application/json"}), body=exact_json.dumps({"Targets": targets}),
+                write.request.method, path, params=query_of(f"?{query}"), headers=_headers(dict(write.request.headers)),
+                body=write.request.body or None, write="idempotent",
+            )  # fmt: skip
+        except RemoteRefused as refusal:
+            if refusal.status == write.done_by:
+                return False
+            raise _translated(refusal) from refusal
+        return True
+
+    async def _send_batch(self, steps: Sequence[Step]) -> list[tuple[Response, ...]]:
+        """The answers of every step that was begun; a whole batch refused raises as any call does."""
+        content_type, body = write_batch([[write.request for write in step] for step in steps])
+        try:
+            response = await self.system.request(
+                "POST", f"{_ROOT}/$batch", headers=_headers({"Content-Type": content_type}), body=body,
                 write="idempotent",
             )  # fmt: skip
+        except RemoteRefused as refusal:
+            if not is_batch_answer(refusal.response):
+                raise
+            response = refusal.response
+        try:
+            answers = read_batch(response)
+        except NotABatchAnswer as error:
+            raise self.system.unreadable("idempotent", f"the answer to a batch cannot be read ({error})") from error
+        for step, told in zip(steps, answers, strict=False):
+            if not told or (told[-1].status < 400 and len(told) != len(step)):
+                raise self.system.unreadable("idempotent", "the answer to a batch leaves out what became of a write")
+        if not answers or (len(answers) < len(steps) and answers[-1][-1].status < 400):
+            raise self.system.unreadable("idempotent", "the answer to a batch ends before its last step")
+        return answers
+
+    def _judge(self, step: Step, answer: Response) -> None:
+        """What an answer inside of a batch says; the same as it would by itself."""
+        if len(step) == 1 and answer.status == step[0].done_by:
+            return
+        try:
+            self.system.judge(answer, "idempotent")
         except RemoteRefused as refusal:
             raise _translated(refusal) from refusal
 
@@ -183,6 +223,38 @@ class Dataverse:
             raise _translated(refusal) from refusal
 
 
+def upserting(entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any]) -> RowWrite:
+    """Create the row of an alternate key or set the given columns of it."""
+    return RowWrite(_patching(entity_set, key, row))
+
+
+def creating_once(entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any]) -> RowWrite:
+    """Create the row of an alternate key, or leave the one that exists as it is."""
+    return RowWrite(_patching(entity_set, key, row, ("If-None-Match", "*")), done_by=412)
+
+
+def deleting(entity_set: str, key: Mapping[str, Scalar]) -> RowWrite:
+    """Delete the row of an alternate key, if there is one."""
+    return RowWrite(Request("DELETE", _tagged(entity_path(entity_set, key))), done_by=404)
+
+
+def upserting_many(
+    entity_set: str, logical_name: str, key_column: str, rows: Sequence[Mapping[str, Any]]
+) -> Iterator[RowWrite]:
+    """Upsert rows by their alternate key `key_column`, which each row carries: one write for each `ROWS_MAX`."""
+    for start in range(0, len(rows), ROWS_MAX):
+        targets = [
+            {
+                "@odata.type": f"Microsoft.Dynamics.CRM.{logical_name}",
+                "@odata.id": entity_path(entity_set, {key_column: row[key_column]}),
+                **{name: value for name, value in row.items() if name != key_column},
+            }
+            for row in rows[start : start + ROWS_MAX]
+        ]
+        path = _tagged(f"{entity_set}/Microsoft.Dynamics.CRM.UpsertMultiple")
+        yield RowWrite(Request("POST", path, _JSON, exact_json.dumps({"Targets": targets})))
+
+
 def key_text(*parts: str) -> str:
     """A value for an alternate key of ours: parts joined by `|`, characters that Dataverse cannot address escaped.
 
@@ -197,6 +269,27 @@ def key_text(*parts: str) -> str:
 def bind(entity_set: str, key: Mapping[str, Scalar]) -> str:
     """The value of an `@odata.bind`: a row by its alternate key."""
     return f"/{entity_path(entity_set, key)}"
+
+
+def _patching(
+    entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any], *conditions: tuple[str, str]
+) -> Request:
+    return Request("PATCH", _tagged(entity_path(entity_set, key)), (*_JSON, *conditions), exact_json.dumps(row))
+
+
+def _tagged(path: str) -> str:
+    """The tag belongs to a request, and so stands at each one of a batch."""
+    return f"{_ROOT}/{path}?tag={TAG}"
+
+
+def _first_requests(steps: Sequence[Step]) -> Sequence[Step]:
+    """As many of the first steps as one batch carries; one step at least."""
+    requests = 0
+    for index, step in enumerate(steps):
+        requests += len(step)
+        if index and requests > REQUESTS_MAX:
+            return steps[:index]
+    return steps
 
 
 def _headers(more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -222,14 +222,18 @@ class RemoteSystem:
         response = await self._attempt(method, url, write, headers or {}, body, until, redirects)
         if response.status == 401 and self._auth is not None and self._auth.refused():
             response = await self._attempt(method, url, write, headers or {}, body, until, redirects)
-        return self._judge(response, write)
+        return self.judge(response, write)
 
     def json(self, response: Response, write: Write) -> Any:
         """The answer's JSON. A page that is none (a proxy, a login form) is a broken system, not our data."""
         try:
             return exact_json.loads(response.body)
         except Malformed as error:
-            raise self._error("broken", write, f"the answer is not JSON ({error})") from error
+            raise self.unreadable(write, f"the answer is not JSON ({error})") from error
+
+    def unreadable(self, write: Write, said: str) -> Transient:
+        """The error for an answer that nobody can read."""
+        return self._error("broken", write, said)
 
     async def close(self) -> None:
         """Give the connections back; the system can be used again afterwards."""
@@ -296,8 +300,8 @@ class RemoteSystem:
                 passage.succeeded()
             return response
 
-    def _judge(self, response: Response, write: Write) -> Response:
-        """The status table: what an answer means for a call of this kind."""
+    def judge(self, response: Response, write: Write) -> Response:
+        """The status table: what an answer, or one inside of it, means for a call of this kind."""
         status = response.status
         if status < 400:
             return response

@@ -12,7 +12,17 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from shared.clients.dataverse import Dataverse, NoSuchRow, bind, key_text
+from shared.clients.dataverse import (
+    Dataverse,
+    NoSuchRow,
+    RowWrite,
+    bind,
+    creating_once,
+    deleting,
+    key_text,
+    upserting,
+    upserting_many,
+)
 from shared.domain.changes import Change
 from shared.domain.history import (
     CONTENT_EVENTS,
@@ -61,13 +71,15 @@ async def crm_history_update(change: Change, dossier: Dossier, hub: Hub) -> Outc
     content = order if known.version != before.version else None
 
     row = OrderRow(change, known, content)
-    await row.write(hub.dataverse, removed=_removed(before, known))
-    known, signalled = await _signal(row, known, hub)
+    signal = await _signal(row, known, hub)
+    await row.write(hub.dataverse, removed=_removed(before, known), signal=signal)
+    if signal is not None:
+        known = replace(known, signalled=True)
 
     operations = _operations(dossier, before, known, movement)
     return Outcome(
         Accept(),
-        summary=f"{stage_of(known)}{', signal sent' if signalled else ''}",
+        summary=f"{stage_of(known)}{', signal sent' if signal is not None else ''}",
         fields=_fields(row, hub),
         operations=operations,
         links={"order": row.key},
@@ -85,26 +97,35 @@ class OrderRow:
         self.content = content
         self.written: dict[str, Any] = {}
 
-    async def write(self, dataverse: Dataverse, *, removed: list[str]) -> None:
-        """Write what this event changed; each call may be repeated."""
-        currency = None
-        if self.content is not None:
-            currency = bind_currency(await dataverse.currency_id(self.content.currency))
-        header = self._header(currency)
+    async def write(self, dataverse: Dataverse, *, removed: list[str], signal: RowWrite | None) -> None:
+        """Write what this event changed, in one request; all of it may be repeated.
+
+        Header and lines stand or fall as one, so nobody reads an order without its lines. A line that is gone already
+        and a signal that stands already are no faults, and must not take the order back: they are steps of their own.
+        """
+        steps = [await self._order(dataverse), *([self._removal(line)] for line in removed)]
+        if signal is not None:
+            steps.append([signal])
         try:
-            await dataverse.upsert("salesorders", {"concord_orderkey": self.key}, header)
+            await dataverse.write(*steps)
         except NoSuchRow:
             if self.content is None or not self.content.customer:
                 raise
             # The order is here before its customer: make room for it, the account's own flow fills it.
             number = self.content.customer
             await dataverse.create_once("accounts", {"accountnumber": number}, {"name": number})
-            await dataverse.upsert("salesorders", {"concord_orderkey": self.key}, header)
-        lines = self._lines(currency)
-        if lines:
-            await dataverse.upsert_many("salesorderdetails", "salesorderdetail", "concord_linekey", lines)
-        for line in removed:
-            await dataverse.delete("salesorderdetails", {"concord_linekey": key_text(*self._line(line))})
+            await dataverse.write(*steps)
+
+    async def _order(self, dataverse: Dataverse) -> list[RowWrite]:
+        currency = None
+        if self.content is not None:
+            currency = bind_currency(await dataverse.currency_id(self.content.currency))
+        header = upserting("salesorders", {"concord_orderkey": self.key}, self._header(currency))
+        lines = upserting_many("salesorderdetails", "salesorderdetail", "concord_linekey", self._lines(currency))
+        return [header, *lines]
+
+    def _removal(self, line: str) -> RowWrite:
+        return deleting("salesorderdetails", {"concord_linekey": key_text(*self._line(line))})
 
     def _header(self, currency: str | None) -> dict[str, Any]:
         facts: dict[str, Any] = {
@@ -231,12 +252,12 @@ def _posting(change: Change) -> Posting:
     )
 
 
-async def _signal(row: OrderRow, known: Known, hub: Hub) -> tuple[Known, bool]:
-    """Fire the post-purchase signal once: its key is the purchase's, and a row that exists is left alone."""
+async def _signal(row: OrderRow, known: Known, hub: Hub) -> RowWrite | None:
+    """The post-purchase signal, once it is due: its key is the purchase's, and a row that exists is left alone."""
     completed_at = purchase_completed_at(known)
     if completed_at is None or known.signalled:
-        return known, False
-    await hub.dataverse.create_once(
+        return None
+    return creating_once(
         "concord_signals",
         {"concord_signalkey": f"purchase|{row.key}"},
         {
@@ -253,7 +274,6 @@ async def _signal(row: OrderRow, known: Known, hub: Hub) -> tuple[Known, bool]:
             "concord_Order@odata.bind": row.bind,
         },
     )
-    return replace(known, signalled=True), True
 
 
 def _removed(before: Known, known: Known) -> list[str]:

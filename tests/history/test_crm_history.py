@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from shared.clients.http import deadline_after
 from shared.domain.changes import Change
+from shared.errors import RemoteDown, Transient
 from shared.flows.crm_history_update import crm_history_update
 from tests.ledger.rig import confirmed, event, line, sales_order
 from tests.systems import Systems, systems
@@ -117,3 +119,102 @@ async def test_numbers_that_dataverse_cannot_address_still_name_one_row(world: S
     odd = sales_order("S/1 #7&8", lines=[line("1", "1", "10.00", "2.00")])
     await settle_all(world, [confirmed(odd), confirmed(odd, event_id="again")])
     assert [row["ordernumber"] for row in (await rows(world))["salesorders"]] == ["S/1 #7&8"]
+
+
+async def calls(world: Systems) -> list[dict[str, Any]]:
+    """What Dataverse was asked to write, a batch with its parts."""
+    told: list[dict[str, Any]] = await world.control("dataverse", "GET", "calls")
+    return [call for call in told if call["method"] != "GET"]
+
+
+async def test_an_order_costs_dataverse_one_request_at_its_confirmation_and_one_at_its_posting(world: Systems) -> None:
+    await world.control("dataverse", "PUT", f"accounts/{ORDER['CustomerId']}", {})
+    await settle_all(world, [confirmed(ORDER), posted()])
+    first, second = await calls(world)
+    assert [(part["method"], part["path"].partition("(")[0].rpartition("/")[2]) for part in first["parts"]] == [
+        ("PATCH", "salesorders"),
+        ("POST", "Microsoft.Dynamics.CRM.UpsertMultiple"),
+    ]
+    assert [part["path"].partition("(")[0].rpartition("/")[2] for part in second["parts"]] == [
+        "salesorders",
+        "concord_signals",
+    ]
+
+
+async def test_every_write_inside_carries_the_tag_that_tells_our_own_echo(world: Systems) -> None:
+    await world.control("dataverse", "PUT", f"accounts/{ORDER['CustomerId']}", {})
+    await settle_all(world, [confirmed(ORDER), posted()])
+    assert {part["query"] for call in await calls(world) for part in call["parts"]} == {"tag=concord"}
+
+
+async def test_an_order_whose_lines_are_refused_is_not_half_written(world: Systems) -> None:
+    await world.control(
+        "dataverse", "POST", "faults", {"kind": "status", "match": {"path": "UpsertMultiple"}, "status": 400}
+    )
+    assert await settle_all(world, [confirmed(ORDER)]) == ["hold"]
+    assert (await rows(world))["salesorders"] == []
+
+
+async def test_a_signal_that_stands_already_does_not_take_the_posting_back(world: Systems) -> None:
+    await settle_all(world, [confirmed(ORDER)])
+    await world.control(
+        "dataverse", "POST", "rows/concord_signals",
+        {"concord_signalkey": "purchase|GB01|S-1", "concord_name": "by another hand"},
+    )  # fmt: skip
+    assert await settle_all(world, [posted()]) == ["accept"]
+    tables = await rows(world)
+    assert [row["concord_stage"] for row in tables["salesorders"]] == ["posted"]
+    assert [row["concord_name"] for row in tables["concord_signals"]] == ["by another hand"]
+
+
+async def test_a_signal_that_is_refused_leaves_the_posting_and_is_sent_by_the_next_try(world: Systems) -> None:
+    await settle_all(world, [confirmed(ORDER)])
+    fault = {"kind": "status", "match": {"path": "concord_signals"}, "status": 500, "count": 1}
+    await world.control("dataverse", "POST", "faults", fault)
+    dossier = await world.hub.records.read(posted().business_key)
+    with pytest.raises(Transient):
+        await crm_history_update(posted(), dossier, world.hub)
+    tables = await rows(world)
+    assert [row["concord_stage"] for row in tables["salesorders"]] == ["posted"] and tables["concord_signals"] == []
+    await settle_all(world, [posted()])
+    assert len((await rows(world))["concord_signals"]) == 1
+
+
+async def test_an_order_that_comes_before_its_customer_is_written_whole_at_the_second_try(world: Systems) -> None:
+    await settle_all(world, [confirmed(ORDER | {"CustomerId": "NEW-1"})])
+    assert [call["status"] for call in await calls(world)] == [400, 204, 200]
+    assert len((await rows(world))["salesorderdetails"]) == 2
+
+
+async def test_a_line_that_is_gone_already_does_not_keep_the_newer_content_from_standing(world: Systems) -> None:
+    first = confirmed(ORDER)
+    smaller = sales_order("S-1", lines=[line("1", "10", "100.00", "20.00")])
+    later = replace(event("changed", order=smaller), occurred_at=first.occurred_at + timedelta(minutes=1))
+    await settle_all(world, [first])
+    second_line = next(row for row in (await rows(world))["salesorderdetails"] if row["concord_lineid"] == "2")
+    await world.control("dataverse", "DELETE", f"rows/salesorderdetails/{second_line['salesorderdetailid']}")
+    assert await settle_all(world, [later]) == ["accept"]
+    assert [row["concord_lineid"] for row in (await rows(world))["salesorderdetails"]] == ["1"]
+
+
+@pytest.mark.parametrize("kind", ["timeout_before", "timeout_after", "reset"])
+async def test_a_batch_without_an_answer_is_sent_again_and_stands_once(world: Systems, kind: str) -> None:
+    await settle_all(world, [confirmed(ORDER)])
+    await world.control("dataverse", "POST", "faults", {"kind": kind, "match": {"path": r"\$batch"}, "count": 1})
+    dossier = await world.hub.records.read(posted().business_key)
+    with pytest.raises(Transient), deadline_after(0.5):
+        await crm_history_update(posted(), dossier, world.hub)
+    assert await settle_all(world, [posted()]) == ["accept"]
+    tables = await rows(world)
+    assert [row["concord_stage"] for row in tables["salesorders"]] == ["posted"]
+    assert (len(tables["salesorderdetails"]), len(tables["concord_signals"])) == (2, 1)
+
+
+async def test_a_throttled_batch_had_no_effect_and_says_when_to_come_back(world: Systems) -> None:
+    order = {"kind": "status", "match": {"path": r"\$batch"}, "status": 429, "retryAfter": 7, "count": 1}
+    await world.control("dataverse", "POST", "faults", order)
+    dossier = await world.hub.records.read(confirmed(ORDER).business_key)
+    with pytest.raises(RemoteDown) as throttled:
+        await crm_history_update(confirmed(ORDER), dossier, world.hub)
+    assert throttled.value.retry_after_seconds == 7
+    assert (await rows(world))["salesorders"] == []

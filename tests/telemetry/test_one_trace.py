@@ -117,7 +117,7 @@ async def test_one_order_is_one_unbroken_tree_from_checkout_to_the_crm_row(told:
     assert [name for name in posted if "send" not in name] == [
         "checkout_credit_check", "change_intake", "order_to_ledger", "POST journalentrycreaterequestconfi"
     ]  # fmt: skip
-    told_of_posting = [way for way in _ways(root) if way[-1] == "PATCH salesorders()" and way.count("send orders") == 2]
+    told_of_posting = [way for way in _ways(root) if way[-1] == "POST $batch" and way.count("send orders") == 2]
     assert told_of_posting, "the posting's row in the CRM hangs below the posting"
     assert "order_to_ledger" in told_of_posting[0]
 
