@@ -73,6 +73,12 @@ class LagOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float
 
 
+class RepeatabilityOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether the Gateway's framework for repeatable requests is set up."""
+
+    supported: bool
+
+
 class ForgedDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """POST /__sim/documents: a document that nobody posted through the front door."""
 

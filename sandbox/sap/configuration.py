@@ -18,6 +18,8 @@ RECEIVABLES: Final = "12100000"
 BANK: Final = "11020000"
 CARRY_FORWARD: Final = "39000000"
 REVENUE: Final = "41000000"
+FREIGHT: Final = "41500000"
+DISCOUNT: Final = "44000000"
 OUTPUT_TAX: Final = "22000000"
 
 # Number range per document type: the first number that it gives in each company code and fiscal year.
@@ -30,6 +32,16 @@ TAX_CODES: Final = {
     "JP01": frozenset({"J0", "J1", "J8"}),
     "KW01": frozenset({"K0", "K1"}),
 }
+# Tax classification of a material (ProductTaxClassification1) → tax code and rate: 0 none, 1 full, 2 reduced.
+TAX_CLASSES: Final = {
+    "GB01": {"0": ("A0", Decimal(0)), "1": ("A1", Decimal("0.20")), "2": ("A5", Decimal("0.05"))},
+    "JP01": {"0": ("J0", Decimal(0)), "1": ("J1", Decimal("0.10")), "2": ("J8", Decimal("0.08"))},
+    "KW01": {"0": ("K0", Decimal(0)), "1": ("K1", Decimal("0.05"))},
+}
+FULLY_TAXED: Final = "1"
+# Condition types of fixed amounts that an item may bring along: the account that billing posts them to, and the only
+# sign that they can have.
+FIXED_CONDITIONS: Final = {"KF00": (FREIGHT, 1), "RB00": (DISCOUNT, -1)}
 # What one unit is worth in euro, fixed, so that a company code amount can be told from any document currency.
 _IN_EURO: Final = {
     "EUR": Decimal(1), "GBP": Decimal("1.152"), "USD": Decimal("0.879"), "CHF": Decimal("1.0837"),

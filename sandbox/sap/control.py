@@ -13,7 +13,7 @@ from sandbox.kit import exact_json
 from sandbox.sap import arrangements, ledger, state_view
 from sandbox.sap.arrangements import legal_entity
 from sandbox.sap.records import CreditAccount, Document
-from sandbox.sap.services.billing import bill
+from sandbox.sap.services.billing import bill, cancel, due_on
 from sandbox.sap.world import World
 
 if TYPE_CHECKING:
@@ -111,6 +111,34 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
             document = bill(world, order)
         return exact_json.response(state_view.document(world, document))
 
+    async def bill_due(_: web.Request) -> web.Response:
+        """What a billing run does: each open order whose billing date has come; what SAP refuses is named."""
+        billed: list[dict[str, object]] = []
+        refused: list[dict[str, str]] = []
+        for order in list(world.sales_orders.values()):
+            day = due_on(order)
+            if not order["_open"] or (day is not None and day > world.today(order["SalesOrganization"])):
+                continue
+            try:
+                with world.state.atomic():
+                    billed.append(state_view.document(world, bill(world, order)))
+            except ValueError as refusal:
+                refused.append({"sales_order": order["SalesOrder"], "reason": str(refusal)})
+        return exact_json.response({"billed": billed, "refused": refused})
+
+    async def cancel_billing(request: web.Request) -> web.Response:
+        billing = world.billing_documents.get(request.match_info["billing"])
+        if billing is None:
+            raise web.HTTPNotFound(text="no such billing document")
+        with world.state.atomic():
+            document = cancel(world, billing)
+        return exact_json.response(state_view.document(world, document))
+
+    async def put_repeatability(request: web.Request) -> web.Response:
+        order = _read(await request.read(), arrangements.RepeatabilityOrder)
+        simulator.repeatability.supported = order.supported
+        return exact_json.response({"supported": order.supported})
+
     async def end_sessions(_: web.Request) -> web.Response:
         return exact_json.response({"ended": simulator.sessions.end_all()})
 
@@ -126,6 +154,9 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
         ("PATCH", "documents/{id}", alter_document),
         ("DELETE", "documents/{id}", delete_document),
         ("POST", "sales-orders/{order}/bill", bill_order),
+        ("POST", "billing-run", bill_due),
+        ("POST", "billing-documents/{billing}/cancel", cancel_billing),
+        ("PUT", "repeatability", put_repeatability),
         ("POST", "sessions/end", end_sessions),
     )
     for method, path, handler in routes:

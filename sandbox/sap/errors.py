@@ -1,7 +1,7 @@
 """How SAP says no: OData errors and their JSON body."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,11 +22,20 @@ class Detail:
 
 
 class SapError(Exception):
-    """An OData request is refused: HTTP status, SAP message code (class/number), text, details."""
+    """An OData request is refused: HTTP status, SAP message code (class/number), text, details, further headers."""
 
-    def __init__(self, status: int, code: str, message: str, details: Sequence[Detail] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        details: Sequence[Detail] = (),
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.details = status, code, message, tuple(details)
+        self.headers = dict(headers or {})
 
     def body(self) -> bytes:
         """The JSON error document."""
@@ -55,7 +64,7 @@ class SapError(Exception):
 
     def response(self) -> web.Response:
         """The refusal as an HTTP answer."""
-        return web.Response(status=self.status, body=self.body(), content_type="application/json")
+        return web.Response(status=self.status, body=self.body(), content_type="application/json", headers=self.headers)
 
 
 def bad_property(name: str, message: str, code: str = "/IWCOR/CX_DS_EP_PROPERTY_ERROR") -> SapError:

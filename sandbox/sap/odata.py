@@ -194,7 +194,7 @@ def _create(service: Service, target: Target, call: Call) -> Answer:
     if target.navigated:
         deep = Deep({**deep.values, **single(target.navigated)}, deep.children)
     created: Created = entity_set.create(deep)
-    content = _entity(service, entity_set, created.row, call.base_url, None, {})
+    content = _entity(service, entity_set, created.row, call.base_url, None, _sent(deep))
     content |= created.expand
     headers = {"Location": entity_url(call.base_url, entity_set, created.row)}
     tag = etag_of(entity_set, created.row)
@@ -204,6 +204,17 @@ def _create(service: Service, target: Target, call: Call) -> Answer:
         first, *others = [_message(text) for text in created.warnings[:_MESSAGES_MAX]]
         headers["sap-message"] = exact_json.dumps({**first, "details": others}).decode()
     return _json(201, content, headers)
+
+
+def _sent(deep: Deep) -> Expand:
+    """A deep insert answers with what it was sent: the navigations that came with children, to any depth."""
+    sent: dict[str, Any] = {}
+    for name, children in deep.children.items():
+        if children:
+            sent[name] = {}
+            for child in children:
+                sent[name] |= _sent(child)
+    return sent
 
 
 _MESSAGES_MAX = 20  # SAP Gateway cuts what is not fatal

@@ -17,6 +17,7 @@ from sandbox.sap.configuration import CLIENT
 from sandbox.sap.edm import Service
 from sandbox.sap.errors import SapError
 from sandbox.sap.odata import Answer, Call
+from sandbox.sap.repeatability import Repeatability
 from sandbox.sap.services.billing import billing_service
 from sandbox.sap.services.credit import credit_service, exposure_service
 from sandbox.sap.services.gl_items import gl_items_service
@@ -48,6 +49,7 @@ class SapSimulator(Simulator):
             raise SystemExit(f"{PASSWORD_VARIABLE} must hold the password of user CONCORD")
         self.sessions = Sessions(clock, "CONCORD", secret, CLIENT)
         self.world = World(self.state, lambda kind, keys: notify.emit(self.events, self.state, kind, keys))
+        self.repeatability = Repeatability(self.state)
         self.neighbours: aiohttp.ClientSession | None = None
         self.services: dict[str, Service] = {
             service.name: service
@@ -86,6 +88,7 @@ class SapSimulator(Simulator):
         """An empty system with its customising."""
         self.world.begin()
         self.world.lag_seconds = float(self.settings.options.get("exposure_lag") or 0)
+        self.repeatability.supported = False
 
     def snapshot(self) -> dict[str, object]:
         """Documents, sales orders, credit accounts, open items, stock, conditions, periods and more."""
@@ -142,6 +145,8 @@ class SapSimulator(Simulator):
             if call.method != "POST":
                 raise SapError(405, "/IWFND/CM_COS/006", "A batch needs POST")
             return batch.answer(self.state, lambda part: odata.answer(service, self.state, part), call)
+        if call.method == "POST":
+            return self.repeatability.answer(call.headers, lambda: odata.answer(service, self.state, call))
         return odata.answer(service, self.state, call)
 
     async def _soap(self, request: web.Request) -> web.Response:

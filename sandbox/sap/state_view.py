@@ -103,7 +103,26 @@ def _sales_order(order: dict[str, object]) -> dict[str, object]:
     assert isinstance(gross, Decimal)
     items = order["_items"]
     assert isinstance(items, list)
-    return {**_public(order), "gross": plain(gross), "open": order["_open"], "items": [_public(item) for item in items]}
+    return {
+        **_public(order),
+        "order": order.get("PurchaseOrderByCustomer") or "",
+        "reference": order.get("AccountingDocExternalReference") or "",
+        "company_code": order["SalesOrganization"],
+        "currency": order["TransactionCurrency"],
+        "gross": plain(gross),
+        "open": order["_open"],
+        "status": _status(order),
+        "items": [_public(item) for item in items],
+    }
+
+
+def _status(order: dict[str, object]) -> str:
+    """In one word: rejected, billed, blocked (by credit or for billing), or open."""
+    if order["OverallSDDocumentRejectionSts"] == "C":
+        return "rejected"
+    if not order["_open"]:
+        return "billed"
+    return "blocked" if order["_credit_blocked"] or order.get("HeaderBillingBlockReason") else "open"
 
 
 def _public(row: dict[str, object]) -> dict[str, object]:

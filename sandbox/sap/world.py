@@ -71,6 +71,7 @@ class World:
             {
                 "customer": lambda o: str(o["SoldToParty"]),
                 "reference": lambda o: o.get("PurchaseOrderByCustomer") or None,
+                "external": lambda o: o.get("AccountingDocExternalReference") or None,
             }
         )
         self.billing_documents: Table[str, dict[str, Any]] = state.table()
@@ -157,7 +158,7 @@ class World:
         """What counts against the limit: (category, reference, amount, currency); 100 open orders, 200 receivables."""
         for order in self.sales_orders.find("customer", account):
             if order["_segment"] == segment and order["_open"] and not order["_credit_blocked"]:
-                yield "100", str(order["SalesOrder"]), order["_gross"], str(order["TransactionCurrency"])
+                yield "100", str(order["SalesOrder"]).zfill(10), order["_gross"], str(order["TransactionCurrency"])
         entities = {e.code for e in legal_entities().values() if e.credit_segment == segment}
         for line in self.lines.find("open", account):
             if line.document.company_code in entities and self.is_visible(line):
@@ -288,7 +289,8 @@ def _sales_area(account: str, entity: LegalEntity) -> Values:
 class Priced:
     """One order item priced: amounts in the order's currency; `condition` None where SAP has no price.
 
-    `manual` names the condition type of a price that the order itself brought.
+    `manual` names the condition type of a price that the order itself brought, for `per` units. `net` includes the
+    `charges`: fixed amounts by condition type.
     """
 
     net: Decimal
@@ -296,6 +298,13 @@ class Priced:
     rate: Decimal
     condition: Condition | None
     manual: str = ""
+    per: Decimal = Decimal(1)
+    charges: tuple[tuple[str, Decimal], ...] = ()
+
+    @property
+    def goods(self) -> Decimal:
+        """What the goods alone come to."""
+        return self.net - sum((amount for _, amount in self.charges), Decimal(0))
 
     @property
     def is_priced(self) -> bool:
@@ -307,8 +316,8 @@ def price_manually(
     rate: Decimal, per: Decimal, quantity: Decimal, entity: LegalEntity, currency: str, kind: str
 ) -> Priced:
     """An item at the price that the order brought, `rate` for `per` units."""
-    net = round_to(rate / per * quantity, currency)
-    return Priced(net, round_to(net * entity.tax_rate, currency), rate, None, kind)
+    net = round_to(rate * quantity / per, currency)
+    return Priced(net, round_to(net * entity.tax_rate, currency), rate, None, kind, per)
 
 
 def price_item(

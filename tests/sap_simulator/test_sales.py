@@ -314,3 +314,124 @@ async def test_an_opening_balance_is_an_open_item_but_no_document_of_any_month(s
     state = await sap.state()
     assert state["documents"] == []
     assert [one["reference"] for one in state["open_items"]] == ["OPENING"]
+
+
+# Sales orders that are posted: taxes, conditions, billing
+
+
+def priced(
+    rate: str, per: str = "1", *charges: tuple[str, str], material: str = "A", **more: object
+) -> dict[str, object]:
+    elements = [{"ConditionType": "PMP0", "ConditionRateValue": rate, "ConditionQuantity": per}]
+    elements += [{"ConditionType": kind, "ConditionRateValue": amount} for kind, amount in charges]
+    return item(material, "3", to_PricingElement=elements, **more)
+
+
+@pytest.mark.parametrize(("tax_class", "tax"), [("0", "0.00"), ("1", "2.00"), ("2", "0.50")])
+async def test_the_tax_classification_of_an_item_decides_its_tax(sap: Sap, tax_class: str, tax: str) -> None:
+    await sap.account(prices={"A": 1})
+    created = (await create(sap, priced("10.00", "3", ProductTaxClassification1=tax_class))).d
+    [row] = created["to_Item"]["results"]
+    assert (row["NetAmount"], row["TaxAmount"]) == ("10.00", tax)
+
+
+async def test_a_classification_that_the_country_does_not_have_is_refused(sap: Sap) -> None:
+    await sap.account(prices={"A": 1})
+    reply = await create(sap, priced("1.00", ProductTaxClassification1="7"))
+    assert (reply.status, reply.refused_property) == (400, "ProductTaxClassification1")
+
+
+async def test_freight_and_discount_belong_to_the_net_amount_and_are_billed_to_their_accounts(sap: Sap) -> None:
+    await sap.account(prices={"A": 1})
+    number = (await create(sap, priced("10.00", "3", ("KF00", "4.00"), ("RB00", "-1.00")))).d["SalesOrder"]
+    document = await sap.control("POST", f"sales-orders/{number}/bill")
+    amounts = {line["account"]: line["amount"] for line in document["lines"]}
+    assert amounts == {
+        "12100000": "15.60", "41000000": "-10.00", "41500000": "-4.00", "44000000": "1.00", "22000000": "-2.60"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("charge", [("KF00", "-1.00"), ("RB00", "1.00"), ("KF00", "0.001"), ("ZF99", "1.00")])
+async def test_a_condition_has_a_known_type_its_own_sign_and_the_decimals_of_its_currency(
+    sap: Sap, charge: tuple[str, str]
+) -> None:
+    await sap.account(prices={"A": 1})
+    assert (await create(sap, priced("1.00", "1", charge))).status == 400
+
+
+@pytest.mark.parametrize("kind", ["RE", "CR"])
+async def test_returns_and_credit_memo_requests_are_not_taken_as_sales_orders(sap: Sap, kind: str) -> None:
+    await sap.account(prices={"A": 1})
+    reply = await create(sap, SalesOrderType=kind)
+    assert (reply.status, reply.refused_property) == (400, "SalesOrderType")
+
+
+async def test_a_material_that_is_not_there_cannot_be_sold(sap: Sap) -> None:
+    await sap.account()
+    reply = await create(sap, item("NOWHERE"))
+    assert (reply.status, reply.refused_property) == (400, "Material")
+
+
+async def test_billing_takes_the_orders_reference_and_date_and_waits_for_that_date(sap: Sap) -> None:
+    await sap.account(prices={"A": 10})
+    day = (await sap.state())["periods"][-1]["period"][:4]
+    await create(sap, BillingDocumentDate=f"{int(day) + 1}-01-05T00:00:00", AccountingDocExternalReference="K-LATER")
+    await create(sap, BillingDocumentDate=f"{day}-01-05T00:00:00", AccountingDocExternalReference="K-DUE")
+    ran = await sap.control("POST", "billing-run")
+    assert [(one["reference"], one["posting_date"]) for one in ran["billed"]] == [("K-DUE", f"{day}-01-05")]
+    assert [one["status"] for one in (await sap.state())["sales_orders"]] == ["open", "billed"]
+
+
+async def test_a_billing_block_keeps_an_order_from_being_billed_until_it_is_taken_off(sap: Sap) -> None:
+    await sap.account(prices={"A": 10})
+    reply = await create(sap)
+    path, tag = f"{ORDERS}('{reply.d['SalesOrder']}')", {"If-Match": reply.headers["ETag"]}
+    assert (await sap.call("PATCH", path, {"HeaderBillingBlockReason": "03"}, tag)).status == 204
+    ran = await sap.control("POST", "billing-run")
+    assert (ran["billed"], ran["refused"][0]["reason"]) == ([], "order 1 is blocked for billing (reason 03)")
+    tag = {"If-Match": (await sap.get(path)).headers["ETag"]}
+    await sap.call("PATCH", path, {"HeaderBillingBlockReason": ""}, tag)
+    assert len((await sap.control("POST", "billing-run"))["billed"]) == 1
+
+
+async def test_a_cancelled_billing_reverses_its_document_and_opens_its_order_again(sap: Sap) -> None:
+    await sap.account(prices={"A": 10})
+    number = (await create(sap, AccountingDocExternalReference="K-1")).d["SalesOrder"]
+    billed = await sap.control("POST", f"sales-orders/{number}/bill")
+    await sap.control("POST", f"billing-documents/{billed['billing_document']}/cancel")
+    state = await sap.state()
+    assert [(one["reference"], one["reversed"] or bool(one["reverses"])) for one in state["documents"]] == [
+        ("K-1", True)
+    ] * 2
+    assert state["sales_orders"][0]["status"] == "open"
+    assert await exposure(sap) == 120
+    assert (await sap.control("POST", f"sales-orders/{number}/bill"))["gross"] == "120.00"
+    assert (await sap.try_control("POST", f"billing-documents/{billed['billing_document']}/cancel"))[0] == 400
+
+
+REPEATABLE = {"RequestID": "A" * 32, "RepeatabilityCreation": "2026-11-24T12:00:00"}
+
+
+async def test_a_gateway_that_does_not_repeat_requests_rejects_one_that_asks_for_it(sap: Sap) -> None:
+    await sap.account(prices={"A": 10})
+    reply = await sap.call("POST", ORDERS, order(), REPEATABLE)
+    assert (reply.status, reply.headers["RepeatabilityResult"]) == (400, "unsupported")
+    assert (await sap.state())["sales_orders"] == []
+
+
+async def test_a_gateway_that_repeats_requests_gives_the_first_answer_again_also_a_refusal(sap: Sap) -> None:
+    await sap.account(prices={"A": 10})
+    await sap.control("PUT", "repeatability", {"supported": True})
+    numbers = []
+    for _ in range(2):
+        reply = await sap.call("POST", ORDERS, order(), REPEATABLE)
+        assert reply.headers["RepeatabilityResult"] == "accepted"
+        numbers.append(reply.d["SalesOrder"])
+    assert numbers == ["1", "1"]
+    assert len((await sap.state())["sales_orders"]) == 1
+    other = {**REPEATABLE, "RequestID": "B" * 32}
+    assert (await sap.call("POST", ORDERS, order(item("NEW")), other)).status == 400
+    await sap.account(prices={"NEW": 1})
+    assert (await sap.call("POST", ORDERS, order(item("NEW")), other)).status == 400, "as first answered"
+    later = {**other, "RepeatabilityCreation": "2026-11-24T13:00:00"}
+    assert (await sap.call("POST", ORDERS, order(item("NEW")), later)).status == 201

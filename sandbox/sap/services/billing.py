@@ -1,12 +1,15 @@
 """Billing documents (API_BILLING_DOCUMENT_SRV): a billed order stops counting as open and becomes a receivable."""
 
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from sandbox.kit.entities import legal_entities
 from sandbox.sap import ledger
-from sandbox.sap.configuration import OUTPUT_TAX, REVENUE
+from sandbox.sap.configuration import FIXED_CONDITIONS, OUTPUT_TAX, REVENUE, TAX_CLASSES
 from sandbox.sap.edm import EntitySet, Hints, Service, entity_type, service, to_many
 from sandbox.sap.records import Document, Draft
 from sandbox.sap.services.reading import wanted
@@ -58,6 +61,77 @@ def billing_service(world: World) -> Service:
     )
 
 
+def due_on(order: Row) -> date | None:
+    """The day on which an order is to be billed, None where it names none."""
+    day = order.get("BillingDocumentDate")
+    return day.date() if isinstance(day, datetime) else day if isinstance(day, date) else None
+
+
+def cancel(world: World, billing: Row) -> Document:
+    """Cancel a billing document: its accounting document is reversed and its order is open again."""
+    number = billing["BillingDocument"]
+    if billing["BillingDocumentIsCancelled"]:
+        raise ValueError(f"billing document {number} is cancelled already")
+    original = world.documents.get((billing["CompanyCode"], billing["FiscalYear"], billing["AccountingDocument"]))
+    if original is None:
+        raise ValueError(f"billing document {number} has no accounting document")
+    cancelling = world.number("billing document", 90_000_000).lstrip("0")
+    entry = ledger.Entry(
+        company_code=original.company_code,
+        type=original.type,
+        posting_date=original.posting_date,
+        document_date=original.document_date,
+        drafts=(),
+        reference=original.reference,
+        reference1=original.reference1,
+        reference2=original.reference2,
+        original_type="VBRK",
+        original_reference=cancelling.zfill(10),
+        reversal_reason="01",
+        reverses=original.original_reference,
+        billing_document=cancelling,
+        sales_document=original.sales_document,
+    )
+    found = ledger.problems(world, entry)
+    if found:
+        raise ValueError(f"billing document {number} cannot be cancelled: {found[0].note}")
+    document = ledger.post(world, entry)
+    now = world.stamp()
+    changed = {"LastChangeDateTime": now, "LastChangeDate": now.date()}
+    world.billing_documents.put(number, {**billing, **changed, "BillingDocumentIsCancelled": True})
+    order = world.sales_orders.get(original.sales_document)
+    if order is not None:
+        opened = {"_open": True, "OverallOrdReltdBillgStatus": "A", "OverallSDProcessStatus": "A", **changed}
+        world.sales_orders.put(original.sales_document, {**order, **opened})
+        world.emit("salesorder.v1.SalesOrder.OvrlSDProcStsChgd.v1", {"SalesOrder": original.sales_document})
+    return document
+
+
+def _drafts(items: Iterable[Row], company_code: str, currency: str) -> list[Draft]:
+    """Revenue, freight, discounts and taxes of the billed items, each account once for a tax code."""
+    sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    taxes: dict[str, tuple[Decimal, Decimal]] = {}
+    for item in items:
+        code = TAX_CLASSES[company_code][item["ProductTaxClassification1"]][0]
+        charged = sum((amount for _, amount in item["_charges"]), Decimal(0))
+        sums[REVENUE, code] += item["NetAmount"] - charged
+        for kind, amount in item["_charges"]:
+            sums[FIXED_CONDITIONS[kind][0], code] += amount
+        base, tax = taxes.get(code, (Decimal(0), Decimal(0)))
+        taxes[code] = (base + item["NetAmount"], tax + item["TaxAmount"])
+    drafts = [
+        Draft(-amount, currency, gl_account=account, tax_code=code)
+        for (account, code), amount in sums.items()
+        if amount
+    ]
+    drafts += [
+        Draft(-tax, currency, gl_account=OUTPUT_TAX, tax_code=code, tax_base=-base, is_tax=True)
+        for code, (base, tax) in taxes.items()
+        if tax
+    ]
+    return drafts
+
+
 def bill(world: World, order: Row) -> Document:
     """Bill a sales order in full and post it to accounting. Raises ValueError where it cannot be billed."""
     number = order["SalesOrder"]
@@ -65,13 +139,15 @@ def bill(world: World, order: Row) -> Document:
         raise ValueError(f"order {number} is not open")
     if order["_credit_blocked"]:
         raise ValueError(f"order {number} is blocked for credit")
+    if order.get("HeaderBillingBlockReason"):
+        raise ValueError(f"order {number} is blocked for billing (reason {order['HeaderBillingBlockReason']})")
     entity = legal_entities()[order["SalesOrganization"]]
-    today, currency, account = world.today(entity.code), order["TransactionCurrency"], order["SoldToParty"]
+    currency, account = order["TransactionCurrency"], order["SoldToParty"]
+    today = due_on(order) or world.today(entity.code)
     net, gross = order["TotalNetAmount"], order["_gross"]
     billing_number = world.number("billing document", 90_000_000).lstrip("0")
-    drafts = [Draft(gross, currency, customer=account), Draft(-net, currency, gl_account=REVENUE)]
-    if gross != net:
-        drafts.append(Draft(net - gross, currency, gl_account=OUTPUT_TAX, tax_base=-net, is_tax=True))
+    live = [item for item in order["_items"] if not item["SalesDocumentRjcnReason"]]
+    drafts = [Draft(gross, currency, customer=account), *_drafts(live, entity.code, currency)]
     entry = ledger.Entry(
         company_code=entity.code,
         type="RV",
@@ -101,8 +177,7 @@ def bill(world: World, order: Row) -> Document:
             "TaxAmount": item["TaxAmount"],
             "TransactionCurrency": currency, "SalesDocument": number, "SalesDocumentItem": item["SalesOrderItem"],
         }
-        for item in order["_items"]
-        if not item["SalesDocumentRjcnReason"]
+        for item in live
     ]  # fmt: skip
     row: Row = {
         "BillingDocument": billing_number, "SDDocumentCategory": "M", "BillingDocumentType": "F2",

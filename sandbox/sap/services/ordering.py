@@ -1,15 +1,17 @@
 """What a sales order means: customer and sales area checked, items priced, confirmed, weighed against credit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
 from sandbox.kit.entities import LegalEntity, legal_entities
-from sandbox.sap.configuration import BASE_UNIT, decimals, plants
+from sandbox.sap.configuration import BASE_UNIT, FIXED_CONDITIONS, FULLY_TAXED, TAX_CLASSES, decimals, plants
 from sandbox.sap.edm import Deep, Value, Values
 from sandbox.sap.errors import bad_property
-from sandbox.sap.world import Priced, World, price_item, price_manually
+from sandbox.sap.world import Priced, World, price_item, price_manually, round_to
+
+_PRICES = frozenset({"PPR0", "PMP0"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,14 @@ class OrderItem:
     plant: str
     priced: Priced
     confirmed: Decimal
+    tax_class: str
     given: Values
+
+    @property
+    def tax_percent(self) -> Decimal:
+        """The rate of the item's tax classification, in per cent."""
+        entity = plants()[self.plant]
+        return TAX_CLASSES[entity][self.tax_class][1] * 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +65,9 @@ def read_order(world: World, deep: Deep) -> Order:
             "SalesOrganization", f"Sales organization {given['SalesOrganization']} is not defined", "V1/311"
         )
     order_type = _needed(given, "SalesOrderType")
-    if order_type not in {"OR", "RE", "CR"}:
-        raise bad_property("SalesOrderType", f"Sales document type {order_type} is not defined", "V1/313")
+    if order_type != "OR":  # returns (RE) and credit memo requests (CR) have services of their own
+        message = f"Sales document type {order_type} is not defined for document category C"
+        raise bad_property("SalesOrderType", message, "V1/313")
     account = _needed(given, "SoldToParty")
     area = (account, entity.code, _needed(given, "DistributionChannel"), _needed(given, "OrganizationDivision"))
     if area not in world.sales_areas:
@@ -89,7 +99,7 @@ def read_order(world: World, deep: Deep) -> Order:
         items=items,
         net=net,
         tax=tax,
-        credit_status=world.credit_verdict(account, entity, net + tax, currency) if order_type == "OR" else "",
+        credit_status=world.credit_verdict(account, entity, net + tax, currency),
         warnings=tuple(
             f"Pricing error: Mandatory condition PPR0 is missing (item {item.number}, material {item.material})"
             for item in items
@@ -113,33 +123,74 @@ def _item(
     if plants().get(plant) != entity.code:
         raise bad_property("Plant", f"Plant {plant} is not assigned to sales organization {entity.code}", "V1/301")
     available = world.available(plant, material)
+    tax_class = str(given.get("ProductTaxClassification1") or FULLY_TAXED)
+    if tax_class not in TAX_CLASSES[entity.code]:
+        message = f"Tax classification {tax_class} is not defined for tax category TTX1 in {entity.country}"
+        raise bad_property("ProductTaxClassification1", message, "VK/060")
+    priced = _manual_price(body, quantity, entity, currency) or price_item(
+        world, account, material, quantity, entity, currency, day
+    )
     return OrderItem(
         number=str(given.get("SalesOrderItem") or position * 10),
         material=material,
         quantity=quantity,
         unit=str(given.get("RequestedQuantityUnit") or world.materials.get(material) or BASE_UNIT),
         plant=plant,
-        priced=_manual_price(body, quantity, entity, currency)
-        or price_item(world, account, material, quantity, entity, currency, day),
+        priced=_charged_and_taxed(
+            priced, _fixed_conditions(body, currency), TAX_CLASSES[entity.code][tax_class][1], currency
+        ),
         confirmed=quantity if available is None else min(quantity, available),
+        tax_class=tax_class,
         given=dict(given),
     )
 
 
 def _manual_price(body: Deep, quantity: Decimal, entity: LegalEntity, currency: str) -> Priced | None:
     """The price an item brings along in its pricing elements (condition types PPR0 and PMP0), if it does."""
-    for element in body.children.get("to_PricingElement", []):
-        kind, rate = element.values.get("ConditionType"), element.values.get("ConditionRateValue")
+    elements = [one for one in body.children.get("to_PricingElement", []) if one.values.get("ConditionType") in _PRICES]
+    if len(elements) > 1:
+        raise bad_property("ConditionType", "An item has one price", "VE/107")
+    for element in elements:
         per = element.values.get("ConditionQuantity")
-        if kind not in {"PPR0", "PMP0"}:
-            raise bad_property("ConditionType", f"Condition type {kind} cannot be entered manually", "VE/108")
-        if not isinstance(rate, Decimal):
-            raise bad_property("ConditionRateValue", "Enter ConditionRateValue", "VE/109")
-        if element.values.get("ConditionCurrency") not in {None, currency}:
-            raise bad_property("ConditionCurrency", "A manual price must be in the currency of the order", "VE/110")
         units = per if isinstance(per, Decimal) and per > 0 else Decimal(1)
-        return price_manually(rate, units, quantity, entity, currency, str(kind))
+        kind = str(element.values["ConditionType"])
+        return price_manually(_rate(element, currency), units, quantity, entity, currency, kind)
     return None
+
+
+def _fixed_conditions(body: Deep, currency: str) -> tuple[tuple[str, Decimal], ...]:
+    """Freight and discounts that an item brings along, each with the sign that its condition type has."""
+    found = []
+    for element in body.children.get("to_PricingElement", []):
+        kind = str(element.values.get("ConditionType"))
+        if kind in _PRICES:
+            continue
+        if kind not in FIXED_CONDITIONS:
+            raise bad_property("ConditionType", f"Condition type {kind} cannot be entered manually", "VE/108")
+        amount, (_, sign) = _rate(element, currency), FIXED_CONDITIONS[kind]
+        if amount * sign < 0:
+            raise bad_property("ConditionRateValue", f"Condition type {kind} cannot have this sign", "VE/111")
+        if amount != round_to(amount, currency):
+            raise bad_property("ConditionRateValue", f"{currency} does not have so many decimals", "VE/112")
+        found.append((kind, amount))
+    return tuple(found)
+
+
+def _rate(element: Deep, currency: str) -> Decimal:
+    rate = element.values.get("ConditionRateValue")
+    if not isinstance(rate, Decimal):
+        raise bad_property("ConditionRateValue", "Enter ConditionRateValue", "VE/109")
+    if element.values.get("ConditionCurrency") not in {None, currency}:
+        raise bad_property("ConditionCurrency", "A manual price must be in the currency of the order", "VE/110")
+    return rate
+
+
+def _charged_and_taxed(
+    priced: Priced, charges: tuple[tuple[str, Decimal], ...], tax_rate: Decimal, currency: str
+) -> Priced:
+    """An item's net amount with its charges, and the tax on all of it."""
+    net = priced.net + sum((amount for _, amount in charges), Decimal(0))
+    return replace(priced, net=net, tax=round_to(net * tax_rate, currency), charges=charges)
 
 
 def _needed(given: Mapping[str, Value], name: str) -> str:

@@ -25,6 +25,12 @@ from sandbox.sap.world import World
 
 type Row = dict[str, Any]
 
+_INDEXES: Final = (
+    ("AccountingDocExternalReference", "external"),
+    ("PurchaseOrderByCustomer", "reference"),
+    ("SoldToParty", "customer"),
+)
+
 _ORDER: Final = entity_type(
     "A_SalesOrderType",
     """SalesOrder 10 key, SalesOrderType 4 -u, SalesOrderTypeInternalCode 4 ro, SalesOrganization 4 -u,
@@ -120,7 +126,7 @@ def sales_order_service(world: World) -> Service:
         asked = wanted(hints, "SalesOrder")
         if asked is not None:
             return (row for number in sorted(asked) if (row := world.sales_orders.get(number)) is not None)
-        for name, index in (("PurchaseOrderByCustomer", "reference"), ("SoldToParty", "customer")):
+        for name, index in _INDEXES:
             values = wanted(hints, name)
             if values is not None and "" not in values:
                 return (row for value in sorted(values) for row in world.sales_orders.find(index, value))
@@ -133,6 +139,10 @@ def sales_order_service(world: World) -> Service:
         order = read_order(world, deep)
         if not order.items:
             raise bad_property("to_Item", "The sales order has no items", "V1/046")
+        for item in order.items:
+            if item.material not in world.materials:
+                message = f"Material {item.material} is not defined for sales org. {order.entity.code}"
+                raise bad_property("Material", message, "V1/382")
         row = _order_row(world, deep, order)
         world.sales_orders.put(row["SalesOrder"], row)
         world.emit("salesorder.v1.SalesOrder.Created.v1", {"SalesOrder": row["SalesOrder"]})
@@ -223,7 +233,7 @@ def _order_row(world: World, deep: Deep, order: Order) -> Row:
         "_flow": [],
         "_gross": order.gross,
         "_segment": order.entity.credit_segment,
-        "_open": deep.values.get("SalesOrderType") == "OR",
+        "_open": True,
         "_credit_blocked": blocked,
     }
 
@@ -233,6 +243,7 @@ def _item_row(number: str, order: Order, item: OrderItem) -> Row:
         "SalesOrderItemCategory": "TAN", "PricingDate": order.day, "SalesDocumentRjcnReason": "", **item.given,
         "SalesOrder": number, "SalesOrderItem": item.number, "RequestedQuantityUnit": item.unit,
         "OrderQuantityUnit": item.unit, "ConfdDelivQtyInOrderQtyUnit": item.confirmed, "ProductionPlant": item.plant,
+        "ProductTaxClassification1": item.tax_class, "_charges": item.priced.charges,
         "TransactionCurrency": order.currency, "NetAmount": item.priced.net, "TaxAmount": item.priced.tax,
         "Subtotal1Amount": item.priced.net, "SDProcessStatus": "A", "DeliveryStatus": "A",
         "OrderRelatedBillingStatus": "A",
@@ -252,18 +263,26 @@ def _price_rows(number: str, order: Order, item: OrderItem) -> list[Row]:
         "ConditionClass": "B",
         "ConditionBaseValue": item.quantity, "ConditionRateValue": item.priced.rate,
         "ConditionCurrency": condition.currency if condition else order.currency,
-        "ConditionQuantity": Decimal(condition.per if condition else 1),
+        "ConditionQuantity": Decimal(condition.per) if condition else item.priced.per,
         "ConditionQuantityUnit": condition.unit if condition else item.unit,
         "ConditionIsManuallyChanged": condition is None,
         "ConditionRecord": condition.record if condition else "", "ConditionSequentialNumber": "01",
-        "ConditionAmount": item.priced.net,
+        "ConditionAmount": item.priced.goods,
     }  # fmt: skip
+    charges: list[Row] = [
+        {
+            "PricingProcedureStep": "500", "PricingProcedureCounter": str(place), "ConditionType": kind,
+            "ConditionCalculationType": "B", "ConditionClass": "A", "ConditionRateValue": amount,
+            "ConditionCurrency": order.currency, "ConditionIsManuallyChanged": True, "ConditionAmount": amount,
+        }
+        for place, (kind, amount) in enumerate(item.priced.charges, start=1)
+    ]  # fmt: skip
     tax: Row = {
         "PricingProcedureStep": "820", "ConditionType": "TTX1", "ConditionCalculationType": "A", "ConditionClass": "D",
-        "ConditionBaseValue": item.priced.net, "ConditionRateValue": order.entity.tax_rate * 100,
+        "ConditionBaseValue": item.priced.net, "ConditionRateValue": item.tax_percent,
         "ConditionAmount": item.priced.tax,
     }  # fmt: skip
-    return [{**common, **price}, {**common, **tax}]
+    return [{**common, **element} for element in (price, *charges, tax)]
 
 
 def _schedule_row(number: str, order: Order, item: OrderItem) -> Row:

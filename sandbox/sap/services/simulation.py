@@ -168,7 +168,7 @@ def _elements(priced: Priced, currency: str, day: date, unit: str) -> list[dict[
         "PricingProcedureStep": "10", "ConditionType": priced.manual or "PPR0", "ConditionCalculationType": "C",
         "ConditionRateValue": priced.rate, "ConditionCurrency": condition.currency if condition else currency,
         "ConditionQuantity": Decimal(condition.per if condition else 1), "ConditionQuantityUnit": unit,
-        "ConditionAmount": priced.net, "ConditionClass": "B", "ConditionIsManuallyChanged": bool(priced.manual),
+        "ConditionAmount": priced.goods, "ConditionClass": "B", "ConditionIsManuallyChanged": bool(priced.manual),
     }  # fmt: skip
     levy: dict[str, Value] = {
         "PricingProcedureStep": "820", "ConditionType": "TTX1", "ConditionCalculationType": "A",
