@@ -20,6 +20,7 @@ from shared.wiring import Hub, hub
 if TYPE_CHECKING:
     from shared.clients.http import WouldSend
     from shared.domain.ledger import Document
+    from shared.domain.sales_orders import SalesOrder
     from shared.flows.case_handling import Decided, Decision
     from shared.flows.case_preview import Preview
     from shared.stores.cases import Case, Wanted
@@ -297,6 +298,7 @@ def _previewed(preview: Preview) -> dict[str, Any]:
         "flow": preview.flow,
         "reasons": reasons_as_data(preview.reasons),
         "documents": [_document(one) for one in preview.documents],
+        "salesOrders": [_sales_order(one) for one in preview.sales_orders],
         "writes": [_write(one) for one in preview.writes],
         "publishes": [change.kind for change in preview.published],
         "followers": preview.followers,
@@ -326,6 +328,38 @@ def _document(document: Document) -> dict[str, Any]:
                 "text": line.text,
             }
             for line in document.lines
+        ],
+    }
+
+
+def _sales_order(order: SalesOrder) -> dict[str, Any]:
+    """The sales order as it would be placed: each item's net and tax as SAP would have to compute them."""
+    return {
+        "postingKey": order.key,
+        "order": order.order,
+        "companyCode": order.company_code,
+        "type": order.rules.type,
+        "salesOrganization": order.rules.sales_organization,
+        "customer": order.customer,
+        "pricingDate": order.day.isoformat(),
+        "currency": order.currency,
+        "net": order.net.text,
+        "tax": order.tax.text,
+        "gross": order.gross.text,
+        "items": [
+            {
+                "item": item.number,
+                "lineId": item.line_id,
+                "material": item.material,
+                "quantity": f"{item.quantity:f}",
+                "price": f"{item.price.rate:f}",
+                "per": item.price.per,
+                "conditions": [{"type": kind, "amount": amount.text} for kind, amount in item.conditions],
+                "taxClassification": item.tax_classification,
+                "net": item.net.text,
+                "tax": item.tax.text,
+            }
+            for item in order.items
         ],
     }
 

@@ -238,7 +238,8 @@ DOCUMENT: dict[str, Any] = {
             "Preview": _object(
                 ("would", "flow"),
                 would={"enum": ["post", "write", "nothing", "hold", "wait"]}, flow=_TEXT, followers=_COUNT,
-                reasons={"type": "array"}, documents={"type": "array"}, writes={"type": "array"},
+                reasons={"type": "array"}, documents={"type": "array"}, salesOrders={"type": "array"},
+                writes={"type": "array"},
                 publishes={"type": "array", "items": _TEXT},
             ),
             "Close": _object(carryOvers={"type": "array", "items": _TEXT, "maxItems": 1000}, comment=_TEXT),

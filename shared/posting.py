@@ -11,6 +11,10 @@
 
 The claim is written as *sending* before anything is sent, with the time until which SAP may still produce a document.
 A crash, a lost lock and a timeout therefore leave the same trace, and all are resolved the same way.
+
+An entry goes as a journal entry or as a sales order; which of them is frozen in the claim, and SAP is asked about that
+one. A sales order stands when SAP's amounts are those that the customer saw: any other is kept from being billed and
+becomes a case, whose replay compares again.
 """
 
 from __future__ import annotations
@@ -18,17 +22,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from shared import telemetry
-from shared.authority.ledger import LegalEntity
-from shared.clients.http import deadline_after
+from shared.authority.ledger import LegalEntity, PostingWay
+from shared.clients.http import RemoteRefused, deadline_after
 from shared.clients.sap_ledger import PostedDocument, Rejected
+from shared.clients.sap_orders import Placed, Repeatable
 from shared.domain.changes import Change
 from shared.domain.credit import covers
-from shared.domain.ledger import Document, Entry, content_of, document_of
+from shared.domain.ledger import SALES_ORDER, Document, Entry, content_of, document_of
 from shared.domain.money import Money
 from shared.domain.rulings import Hold, Reason, Unchanged
+from shared.domain.sales_orders import SalesOrder, differences, sales_order_of, way_of
 from shared.errors import OutcomeUnknown, RemoteDown, Transient
 from shared.stores.claims import Claim, claim_in
 from shared.stores.records import Dossier, Outcome
@@ -52,10 +59,16 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A document stands. `fresh` is False where it was settled before this run; then nothing is left to write."""
+    """A document stands. `fresh` is False where it was settled before this run; then nothing is left to write.
+
+    `because` says why it is a journal entry in a legal entity that posts by sales order, `repeatability` what SAP
+    answered to a request that asked to be repeatable.
+    """
 
     claim: Claim
     fresh: bool
+    because: str = ""
+    repeatability: str = ""
 
     @property
     def operations(self) -> tuple[Op, ...]:
@@ -64,7 +77,7 @@ class Posted:
 
     @property
     def document(self) -> str:
-        return f"{self.claim.company_code}/{self.claim.fiscal_year}/{self.claim.document}"
+        return self.claim.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +117,15 @@ async def post_once(
         if [reason.code for reason in reasons] == ["order_cancelled"]:
             return Outcome(Unchanged(reasons), summary=reasons[0].message)
         return Outcome(Hold(reasons), operations=tuple(alongside) if claim is None else ())
-    frozen = wanted if claim is None or claim.state == "refused" else _as_frozen(wanted, claim)
-    document = document_of(frozen.entry, frozen.key, frozen.posting_date, entity)
+    known = None if claim is None or claim.state == "refused" else claim
+    frozen = wanted if known is None else _as_frozen(wanted, known)
+    way = way_of(frozen.entry, entity)
+    document = _document(frozen, way.name if known is None else known.way, entity)
     if isinstance(document, list):
         return Outcome(Hold(tuple(document)))
-    claim = await _claim(frozen, claim, dossier, hub, alongside)
-    return await _send(document, claim, hub)
+    claim = await _claim(frozen, document, claim, dossier, hub, alongside)
+    sent = await _send(document, claim, hub)
+    return replace(sent, because=way.because) if isinstance(sent, Posted) and claim.way == "journal_entry" else sent
 
 
 async def announce(posted: Posted, change: Change, hub: Hub, order: dict[str, Any] | None) -> None:
@@ -133,6 +149,7 @@ async def announce(posted: Posted, change: Change, hub: Hub, order: dict[str, An
             data={
                 "posting": {
                     "key": claim.key,
+                    "way": claim.way,
                     "kind": entry.kind,
                     "document": claim.document,
                     "fiscalYear": claim.fiscal_year,
@@ -153,6 +170,16 @@ async def announce(posted: Posted, change: Change, hub: Hub, order: dict[str, An
 
 async def _look(claim: Claim, hub: Hub, entity: LegalEntity) -> Posted | Outcome | None:
     """What became of an attempt that may have landed. None: nothing did, and by now nothing can any more."""
+    found = await (_look_for_order if claim.way == "sales_order" else _look_for_entry)(claim, hub, entity)
+    if found is not None:
+        return found
+    left = (claim.lease_until - hub.clock()).total_seconds()
+    if left > 0:
+        raise OutcomeUnknown(f"SAP may still post {claim.key}; the lease runs", retry_after_seconds=left)
+    return None
+
+
+async def _look_for_entry(claim: Claim, hub: Hub, entity: LegalEntity) -> Posted | Outcome | None:
     hits = await hub.sap_ledger.find(entity.company_code, claim.key)
     if len(hits) > 1:
         return _held(
@@ -166,12 +193,36 @@ async def _look(claim: Claim, hub: Hub, entity: LegalEntity) -> Posted | Outcome
             f"{hits[0]} carries posting key {claim.key} and was reversed",
             "find out who reversed it and why; then discard, or post by hand",
         )
-    if hits:
-        return Posted(_settled(claim, hits[0], hub), fresh=True)
-    left = (claim.lease_until - hub.clock()).total_seconds()
-    if left > 0:
-        raise OutcomeUnknown(f"SAP may still post {claim.key}; the lease runs", retry_after_seconds=left)
-    return None
+    return Posted(_settled(claim, hits[0], hub), fresh=True) if hits else None
+
+
+async def _look_for_order(claim: Claim, hub: Hub, entity: LegalEntity) -> Posted | Outcome | None:
+    hits = await hub.sap_orders.find(claim.key)
+    if len(hits) > 1:
+        return _held(
+            "posted_twice",
+            f"posting key {claim.key} stands in sales orders {', '.join(hit.number for hit in hits)}",
+            "reject or delete all but one in SAP and take its key off the others, then replay",
+        )
+    if not hits:
+        return None
+    number = claim.entry.number
+    if hits[0].is_rejected:
+        return _held(
+            "posted_and_rejected",
+            f"sales order {hits[0].number} carries posting key {claim.key} and was rejected",
+            "find out who rejected it and why; then discard, or post by hand",
+        )
+    if not hits[0].carries(number):
+        return _held(
+            "posted_for_another_order",
+            f"sales order {hits[0].number} carries posting key {claim.key} and names order {hits[0].order or 'none'}",
+            f"put {number} back as the customer's reference in SAP, or find out who else uses the key; then replay",
+        )
+    order = sales_order_of(claim.entry, claim.key, claim.posting_date, entity)
+    if isinstance(order, list):
+        return Outcome(Hold(tuple(order)))
+    return await _compared(hits[0], order, claim, hub)
 
 
 async def _uncovered(wanted: Wanted, hub: Hub, entity: LegalEntity) -> tuple[Reason, ...]:
@@ -222,8 +273,21 @@ async def _bind(wanted: Wanted, hub: Hub, entity: LegalEntity) -> tuple[Reason, 
     return () if moved.refused is None else (moved.refused,)
 
 
-async def _claim(wanted: Wanted, known: Claim | None, dossier: Dossier, hub: Hub, alongside: Sequence[Op]) -> Claim:
-    """Write down that SAP is about to be asked; whoever reads this later knows how long to wait."""
+def _document(wanted: Wanted, way: PostingWay, entity: LegalEntity) -> Document | SalesOrder | list[Reason]:
+    build = sales_order_of if way == "sales_order" else document_of
+    return build(wanted.entry, wanted.key, wanted.posting_date, entity)
+
+
+async def _claim(
+    wanted: Wanted,
+    document: Document | SalesOrder,
+    known: Claim | None,
+    dossier: Dossier,
+    hub: Hub,
+    alongside: Sequence[Op],
+) -> Claim:
+    """Write down that SAP is about to be asked, and how; whoever reads this later knows where to look and how long to
+    wait. What SAP refused counts as never attempted: its correction is another request."""
     rules = hub.policy.ledger.sap
     now = hub.clock()
     lease = rules.send_window_seconds + rules.maximum_runtime_seconds + rules.lease_margin_seconds
@@ -235,8 +299,10 @@ async def _claim(wanted: Wanted, known: Claim | None, dossier: Dossier, hub: Hub
         asked=wanted.asked,
         content=content_of(wanted.entry),
         posting_date=wanted.posting_date,
+        way="sales_order" if isinstance(document, SalesOrder) else "journal_entry",
         state="sending",
         attempt=1 if known is None else known.attempt + 1,
+        first_attempted_at=now if known is None or known.state == "refused" else known.first_attempted_at,
         attempted_at=now,
         lease_until=now + timedelta(seconds=lease),
         decision=wanted.decision,
@@ -246,27 +312,74 @@ async def _claim(wanted: Wanted, known: Claim | None, dossier: Dossier, hub: Hub
     return claim.with_etag(etags[0])
 
 
-async def _send(document: Document, claim: Claim, hub: Hub) -> Posted | Outcome:
+async def _send(document: Document | SalesOrder, claim: Claim, hub: Hub) -> Posted | Outcome:
     rules = hub.policy.ledger.sap
     left = rules.send_window_seconds - (hub.clock() - claim.attempted_at).total_seconds()
     if left <= 0:
         # This worker slept between claim and send: its lease may be over and another may be sending already.
         await _stand_back(claim, hub)
         raise Transient(f"the window to send {claim.key} closed before it was sent", retry_after_seconds=1.0)
+    answer: PostedDocument | Placed | Rejected
     try:
         with deadline_after(left):
-            answer = await hub.sap_ledger.post(document, rules, hub.clock())
-    except RemoteDown:
-        await _stand_back(claim, hub)
-        raise
+            if isinstance(document, SalesOrder):
+                repeatable = Repeatable(claim.key, claim.first_attempted_at) if rules.repeatable_requests else None
+                answer = await hub.sap_orders.place(document, repeatable)
+            else:
+                answer = await hub.sap_ledger.post(document, rules, hub.clock())
     except OutcomeUnknown as error:
         wait = max(0.0, (claim.lease_until - hub.clock()).total_seconds())
         raise OutcomeUnknown(str(error), retry_after_seconds=wait) from error
+    except Transient:
+        await _stand_back(claim, hub)  # only an OutcomeUnknown may have landed
+        raise
     match answer:
         case PostedDocument():
             return Posted(_settled(claim, answer, hub), fresh=True)
+        case Placed():
+            assert isinstance(document, SalesOrder)
+            return await _placed(answer, document, claim, hub)
         case Rejected(reasons):
             return Outcome(Hold(reasons), operations=(replace(claim, state="refused").operation(),))
+
+
+async def _placed(placed: Placed, order: SalesOrder, claim: Claim, hub: Hub) -> Posted | Outcome:
+    """Compare what SAP answered; what it did not tell, or tells of an earlier attempt, is read from SAP again."""
+    if placed.computed is not None and claim.attempted_at == claim.first_attempted_at:
+        return await _compared(placed, order, claim, hub)
+    found = [one for one in await hub.sap_orders.find(claim.key) if one.number == placed.number]
+    if not found:
+        raise OutcomeUnknown(f"SAP answered with sales order {placed.number}, which cannot be read yet")
+    return await _compared(replace(found[0], repeatability=placed.repeatability), order, claim, hub)
+
+
+async def _compared(placed: Placed, order: SalesOrder, claim: Claim, hub: Hub) -> Posted | Outcome:
+    """A sales order stands when SAP's amounts are the customer's; else it is kept from being billed, for a person."""
+    wrong = ["SAP shows no items of it"] if placed.computed is None else differences(order, placed.computed)
+    own_block = order.rules.billing_block
+    if not wrong:
+        if placed.billing_block == own_block:  # set when it differed; corrected since
+            await _set_block(placed, "", hub)
+        return Posted(_settled(claim, placed, hub, order.company_code), fresh=True, repeatability=placed.repeatability)
+    if not placed.billing_block and not placed.is_billed:
+        await _set_block(placed, own_block, hub)
+    state = "is billed already" if placed.is_billed else f"is blocked for billing ({placed.billing_block or own_block})"
+    return _held(
+        "sap_computed_otherwise",
+        f"sales order {placed.number} {state}: {'; '.join(wrong)}",
+        "correct prices or taxes in SAP (or cancel the billing), then replay: it compares again and lifts the block",
+    )
+
+
+async def _set_block(placed: Placed, reason: str, hub: Hub) -> None:
+    try:
+        await hub.sap_orders.set_billing_block(placed, reason)
+    except RemoteRefused as refusal:
+        if refusal.status == HTTPStatus.PRECONDITION_FAILED:
+            raise Transient(
+                f"sales order {placed.number} was changed at this moment", retry_after_seconds=1
+            ) from refusal
+        raise
 
 
 async def _stand_back(claim: Claim, hub: Hub) -> None:
@@ -277,13 +390,18 @@ async def _stand_back(claim: Claim, hub: Hub) -> None:
         return  # the claim still says "sending", which costs a wait and is never wrong
 
 
-def _settled(claim: Claim, document: PostedDocument, hub: Hub) -> Claim:
+def _settled(claim: Claim, document: PostedDocument | Placed, hub: Hub, company_code: str = "") -> Claim:
+    company, year, number = (
+        (company_code, SALES_ORDER, document.number)
+        if isinstance(document, Placed)
+        else (document.company_code, document.fiscal_year, document.document)
+    )
     return replace(
         claim,
         state="settled",
-        company_code=document.company_code,
-        fiscal_year=document.fiscal_year,
-        document=document.document,
+        company_code=company,
+        fiscal_year=year,
+        document=number,
         settled_at=hub.clock(),
     )
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shared.clients.inventory import Inventory
     from shared.clients.sap_credit import SapCredit
     from shared.clients.sap_ledger import SapLedger
+    from shared.clients.sap_orders import SapOrders
     from shared.clients.sap_stock import SapStock
     from shared.messaging import Bodies, BusPort
     from shared.stores.cases import Cases
@@ -62,6 +63,7 @@ class Hub:
     credit_desk: CheckDesk
     sap_credit: SapCredit
     sap_ledger: SapLedger
+    sap_orders: SapOrders
     sap_stock: SapStock
     dataverse: Dataverse
     commerce: Commerce
@@ -220,6 +222,7 @@ def _clients(settings: Settings, policy: Policy, counters: Counters, closing: As
     from shared.clients.odata import ODataV2
     from shared.clients.sap_credit import SapCredit
     from shared.clients.sap_ledger import SapLedger
+    from shared.clients.sap_orders import SapOrders
     from shared.clients.sap_stock import SapStock
     from shared.clients.tokens import BearerAuth, ManagedIdentity, Tokens
 
@@ -252,6 +255,7 @@ def _clients(settings: Settings, policy: Policy, counters: Counters, closing: As
     return {
         "sap_credit": SapCredit(sap, policy.credit),
         "sap_ledger": SapLedger(sap, client=settings.sap_client),
+        "sap_orders": SapOrders(sap),
         "sap_stock": SapStock(sap),
         # Dataverse refuses the 53rd concurrent request of a user
         "dataverse": Dataverse(

@@ -123,6 +123,7 @@ def hub_in_memory(**given: Any) -> Hub:
                 "credit_desk",
                 "sap_credit",
                 "sap_ledger",
+                "sap_orders",
                 "sap_stock",
                 "dataverse",
                 "commerce",

@@ -6,7 +6,7 @@ wrong account found at start costs a minute and one found at month-end costs a w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -31,9 +31,11 @@ AccountRole = Literal[
     "rounding",
 ]
 PostingKind = Literal["invoice", "return", "cancellation"]
+PostingWay = Literal["journal_entry", "sales_order"]
 
 _ACCOUNT = r"^[0-9A-Z]{1,10}$"
 _ISO_COUNTRY = r"^[A-Z]{2}$"
+_CONDITION = r"^[0-9A-Z]{4}$"
 Account = Annotated[str, Field(pattern=_ACCOUNT)]
 
 
@@ -54,6 +56,7 @@ class SapRules(_Strict):
     reference_document_type: str = Field(min_length=1, max_length=5)
     business_transaction_type: str = Field(min_length=1, max_length=4)
     logical_system: str = Field(min_length=1, max_length=10)
+    repeatable_requests: bool
 
 
 class FiscalCalendar(_Strict):
@@ -64,11 +67,12 @@ class FiscalCalendar(_Strict):
 
 
 class TaxCode(_Strict):
-    """One SAP tax code: the rate it stands for in one jurisdiction."""
+    """One SAP tax code: the rate it stands for in one jurisdiction, and the materials' tax class that leads to it."""
 
     code: str = Field(min_length=1, max_length=2)
     rate: Rate
     jurisdiction: str = Field(min_length=2, max_length=15)
+    tax_classification: str | None = Field(None, pattern=r"^[0-9A-Z]$")
 
 
 class UnknownOriginal(_Strict):
@@ -76,6 +80,20 @@ class UnknownOriginal(_Strict):
 
     wait_seconds: float = Field(ge=0)
     then: Literal["hold", "post_unlinked"]
+
+
+class SalesOrderPosting(_Strict):
+    """How sales become sales orders that SAP bills: the sales area, the conditions, and what billing makes of them."""
+
+    sales_organization: str = Field(pattern=r"^[0-9A-Z]{4}$")
+    distribution_channel: str = Field(pattern=r"^[0-9A-Z]{2}$")
+    division: str = Field(pattern=r"^[0-9A-Z]{2}$")
+    type: str = Field(pattern=r"^[0-9A-Z]{1,4}$")
+    price_condition: str = Field(pattern=_CONDITION)
+    charge_conditions: dict[str, Annotated[str, Field(pattern=_CONDITION)]]
+    billing_block: str = Field(pattern=r"^[0-9A-Z]{1,2}$")
+    billing_document_type: str = Field(pattern=r"^[A-Z0-9]{2}$")
+    billed_within_days: int = Field(ge=0, le=366)
 
 
 class LegalEntity(_Strict):
@@ -96,7 +114,8 @@ class LegalEntity(_Strict):
     tender_accounts: dict[str, Account]
     charge_accounts: dict[str, AccountRole]
     document_types: dict[PostingKind, Annotated[str, Field(pattern=r"^[A-Z0-9]{2}$")]]
-    posting: Literal["journal_entry"]
+    posting: PostingWay
+    sales_order: SalesOrderPosting | None = None
     post_when: Literal["confirmation", "shipment"]
     unlinked_return: Literal["post", "hold"]
     unknown_original: UnknownOriginal
@@ -126,9 +145,30 @@ class LegalEntity(_Strict):
         wrong += [f"tax_codes: {code} stands twice for {place}" for code, place in _twice(codes)]
         rates = [(str(tax.rate.normalize()), tax.jurisdiction) for tax in self.tax_codes]
         wrong += [f"tax_codes: rate {rate} has two codes in {place}" for rate, place in _twice(rates)]
+        wrong += self._wrong_with_sales_orders(own)
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+    def _wrong_with_sales_orders(self, tax_codes: Sequence[TaxCode]) -> list[str]:
+        rules = self.sales_order
+        if rules is None:
+            return ["sales_order: is missing, and posting is sales_order"] if self.posting == "sales_order" else []
+        wrong = [
+            f"sales_order.charge_conditions.{charge}: is not among charge_accounts"
+            for charge in sorted(set(rules.charge_conditions) - set(self.charge_accounts))
+        ]
+        if rules.billing_document_type in self.document_types.values():
+            wrong.append("sales_order.billing_document_type: journal entries have this type, billing needs its own")
+        if rules.price_condition in rules.charge_conditions.values():
+            wrong.append("sales_order.price_condition: is a condition of charges too")
+        if self.posting == "sales_order":
+            wrong += [
+                f"tax_codes.{tax.code}: names no tax_classification" for tax in tax_codes if not tax.tax_classification
+            ]
+        classes = [(tax.tax_classification, tax.jurisdiction) for tax in tax_codes if tax.tax_classification]
+        wrong += [f"tax_codes: tax_classification {one} stands twice for {place}" for one, place in _twice(classes)]
+        return wrong
 
     @property
     def zone(self) -> ZoneInfo:

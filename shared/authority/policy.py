@@ -78,8 +78,30 @@ def load_policy(overlay: Path | None = None) -> Policy:
     messaging = read("messaging", MessagingPolicy)
     if authority is None or credit is None or ledger is None or messaging is None:
         raise PolicyFaulty("\n".join(["policy is faulty:", *faults]))
+    faults = [f"  ledger.yaml: {fault}" for fault in _sales_areas_that_differ(credit, ledger)]
+    if faults:
+        raise PolicyFaulty("\n".join(["policy is faulty:", *faults]))
     digest = hashlib.sha256(exact_json.canonical(_plain(raw))).hexdigest()[:16]
     return Policy(authority, credit, ledger, messaging, digest)
+
+
+def _sales_areas_that_differ(credit: CreditPolicy, ledger: LedgerPolicy) -> list[str]:
+    """The checkout has SAP price and weigh an order in the sales area in which it is placed later, or says other
+    things than the ledger does."""
+    faults = []
+    for code, entity in ledger.legal_entities.items():
+        rules, checked = entity.sales_order, credit.legal_entities.get(code)
+        if entity.posting != "sales_order" or rules is None or checked is None:
+            continue
+        area = checked.sales_area
+        placed = (rules.type, rules.sales_organization, rules.distribution_channel, rules.division)
+        simulated = (area.order_type, area.organization, area.channel, area.division)
+        if placed != simulated:
+            faults.append(
+                f"legal_entities.{code}.sales_order: places orders in {'/'.join(placed)}, "
+                f"credit.yaml checks them in {'/'.join(simulated)}"
+            )
+    return faults
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from shared import exact_json
 from shared.clients.http import RemoteError, RemoteRefused, RemoteSystem, Response, Write
 from shared.clients.single_flight import SingleFlight
 from shared.domain.money import decimal_of
-from shared.errors import Fault, Malformed, Permanent
+from shared.errors import Fault, Malformed, OutcomeUnknown, Permanent
 from shared.mapping.sap_values import day, moment, stamp
 
 __all__ = [
@@ -49,6 +49,14 @@ class Session:
 
     token: str
     cookies: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What stands under `d` of an answer, and the answer's headers."""
+
+    content: Entity
+    headers: CIMultiDictProxy[str]
 
 
 class ODataV2:
@@ -113,6 +121,13 @@ class ODataV2:
         """
         response = await self._write("POST", service, path, body, write, {}, deadline)
         return self._content(response, write)
+
+    async def post(
+        self, service: str, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
+    ) -> Answered:
+        """POST an entity with headers of its own, whose effect must not happen twice, and give the whole answer."""
+        response = await self._write("POST", service, path, body, "effect", headers or {}, None)
+        return Answered(self._content(response, "effect"), response.headers)
 
     async def update(
         self,
@@ -197,6 +212,8 @@ class ODataV2:
         if isinstance(content, list):  # older gateways answer a set as a bare list
             return {"results": content}
         if not isinstance(content, dict):
+            if write == "effect":
+                raise OutcomeUnknown("SAP answered a write without `d`")
             raise Permanent("SAP answered without `d`", code="sap_protocol")
         return content
 

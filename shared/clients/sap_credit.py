@@ -19,6 +19,7 @@ from shared.authority.credit import CreditPolicy, Entity, ExposureSource
 from shared.clients.http import RemoteRefused, waited_for
 from shared.clients.odata import ODataV2, any_of, day, decimal, entity_path, literal, where
 from shared.domain.credit import CheckRequest, CreditAccount, Figure, Item, Simulation
+from shared.domain.ledger import is_posting_key
 from shared.domain.money import Money
 from shared.errors import Permanent
 
@@ -174,8 +175,8 @@ class SapCredit:
             f"and {any_of('SalesOrganization', organizations)}",
             "SalesOrder",
             ("SalesOrder",),
-            "SalesOrder,SalesOrganization,PurchaseOrderByCustomer,TotalNetAmount,TransactionCurrency,"
-            "TotalCreditCheckStatus",
+            "SalesOrder,SalesOrganization,PurchaseOrderByCustomer,AccountingDocExternalReference,TotalNetAmount,"
+            "TransactionCurrency,TotalCreditCheckStatus",
         )
         found = []
         for row in rows:
@@ -185,9 +186,12 @@ class SapCredit:
             currency = str(row["TransactionCurrency"])
             rate = self._policy.legal_entities[owner].order_tax_rate if owner else entity.order_tax_rate
             gross = Money.rounded(decimal(row, "TotalNetAmount") * (1 + rate), currency)
-            reference = str(row.get("PurchaseOrderByCustomer") or "")
+            order = str(row.get("PurchaseOrderByCustomer") or "")
+            key = str(row.get("AccountingDocExternalReference") or "")
             number = str(row["SalesOrder"])
-            found.append((number, Item(reference, "", "", "", owner, reference, "order", None, gross)))
+            # One that carries a posting key is a posting of ours, as an invoice is, not billed yet.
+            kind = "invoice" if is_posting_key(key) else "order"
+            found.append((number, Item(key or order, "", "", "", owner, order, kind, None, gross)))
         return found
 
     async def _receivables(

@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal, Protocol
 
+from shared.domain.ledger import SALES_ORDER
 from shared.domain.money import Money
 from shared.domain.rulings import Reason
 from shared.errors import Fault, Malformed
@@ -273,9 +274,15 @@ class Figure:
         )
 
 
+_OPEN_ORDERS = "100"
+"""The category of open orders, with which a line's key may begin."""
+
+
 def _is_line_of(item: Item, posting: Posting) -> bool:
     """Whether a line of the customer's service is the posting's: two company codes may use one document number."""
     is_of_company = item.company_code == posting.company_code or posting.company_code in item.order
+    if posting.fiscal_year == SALES_ORDER:  # short numbers: one inside another line's key says nothing
+        return item.order.removeprefix(_OPEN_ORDERS).startswith(posting.document.zfill(10)) and is_of_company
     return bool(posting.document) and posting.document in item.order and is_of_company
 
 

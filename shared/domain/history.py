@@ -12,6 +12,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
+from shared.domain.ledger import SALES_ORDER
 from shared.domain.orders import Order, OrderLine
 
 MoveKind = Literal["shipped", "returned", "cancelled"]
@@ -140,7 +141,10 @@ def documents_text(postings: Iterable[Posting]) -> str:
         (one.company_code, one.fiscal_year, one.document, f"{one.kind} {one.gross:f} {one.currency}")
         for one in {posting.key: posting for posting in postings}.values()
     )
-    return "\n".join(f"{company} {document}/{year} {rest}" for company, year, document, rest in lines)
+    return "\n".join(
+        f"{company} sales order {document} {rest}" if year == SALES_ORDER else f"{company} {document}/{year} {rest}"
+        for company, year, document, rest in lines
+    )
 
 
 def purchase_completed_at(known: Known) -> datetime | None:

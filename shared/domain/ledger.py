@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,6 +24,9 @@ from shared.domain.rulings import Reason
 
 GIFT_CARD_SOLD = "GIFT CARD SOLD"
 GIFT_CARD_REDEEMED = "GIFT CARD REDEEMED"
+SALES_ORDER = "SO"
+"""Stands for the fiscal year where a posting is a sales order: those are numbered without one."""
+_POSTING_KEY = re.compile(r"K[A-Z2-7]{15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,11 @@ def posting_key(legal_entity: str, order: str, kind: str, event: str) -> str:
     """
     digest = hashlib.sha256(exact_json.canonical([legal_entity, order, kind, event])).digest()
     return "K" + base64.b32encode(digest).decode()[:15]
+
+
+def is_posting_key(text: str) -> bool:
+    """Whether a reference has the shape of a posting key, which no document number has."""
+    return _POSTING_KEY.fullmatch(text) is not None
 
 
 def entry_of(order: Order, entity: LegalEntity, kind: PostingKind) -> Entry | list[Reason]:

@@ -15,10 +15,12 @@ from typing import Any, Literal, cast
 from shared.authority.ledger import SapRules
 from shared.clients.http import WouldSend, rehearsal
 from shared.clients.sap_ledger import PostedDocument, SapLedger
+from shared.clients.sap_orders import Placed, Repeatable, SapOrders
 from shared.delivery import Story
 from shared.domain.changes import Change, decode
 from shared.domain.ledger import Document
 from shared.domain.rulings import Accept, Hold, Reason, Refuse, Unchanged
+from shared.domain.sales_orders import Computed, ComputedItem, SalesOrder
 from shared.errors import Conflict, Malformed, Permanent, RemoteDown, Transient
 from shared.messaging import BusPort
 from shared.stores.cases import OPEN, Case
@@ -34,14 +36,15 @@ _INTAKE_RUNS_AS = {"change_intake": "order_to_ledger"}
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a replay would do: post `documents`, make `writes` in other systems, say nothing is to be done, be held
-    again (for `reasons`), or wait. `followers` wait behind the message and would run after it.
+    """What a replay would do: post `documents` or `sales_orders`, make `writes` in other systems, say nothing is to be
+    done, be held again (for `reasons`), or wait. `followers` wait behind the message and would run after it.
     """
 
     would: Would
     flow: str
     reasons: tuple[Reason, ...] = ()
     documents: tuple[Document, ...] = ()
+    sales_orders: tuple[SalesOrder, ...] = ()
     writes: tuple[WouldSend, ...] = ()
     published: tuple[Change, ...] = ()
     followers: int = 0
@@ -81,19 +84,28 @@ def _message(case: Case, dossier: Dossier) -> tuple[Change, int]:
 
 
 async def _rehearse(flow: str, story: Story, change: Change, dossier: Dossier, followers: int, hub: Hub) -> Preview:
-    bus, ledger = _Bus(), _Ledger(hub.sap_ledger)
+    bus, ledger, orders = _Bus(), _Ledger(hub.sap_ledger), _Orders(hub.sap_orders)
     quiet = replace(
         hub,
         records=_Records(hub.records),
         bus=cast(BusPort, bus),
         sap_ledger=cast(SapLedger, ledger),
+        sap_orders=cast(SapOrders, orders),
     )
     writes: list[WouldSend] = []
     token = rehearsal.set(writes)
 
     def found(would: Would, reasons: Sequence[Reason] = ()) -> Preview:
-        posted = tuple(ledger.documents)
-        return Preview(would, flow, tuple(reasons), posted, tuple(writes), tuple(bus.published), followers)
+        return Preview(
+            would,
+            flow,
+            tuple(reasons),
+            tuple(ledger.documents),
+            tuple(orders.placed),
+            tuple(writes),
+            tuple(bus.published),
+            followers,
+        )
 
     try:
         outcome = await story(change, dossier, quiet)
@@ -111,7 +123,7 @@ async def _rehearse(flow: str, story: Story, change: Change, dossier: Dossier, f
         rehearsal.reset(token)
     match outcome.ruling:
         case Accept():
-            return found("post" if ledger.documents else "write", outcome.ruling.reasons)
+            return found("post" if ledger.documents or orders.placed else "write", outcome.ruling.reasons)
         case Unchanged():
             return found("nothing", outcome.ruling.reasons)
         case Hold() | Refuse():
@@ -162,3 +174,37 @@ class _Ledger:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
+
+
+class _Orders:
+    """Reads SAP's sales orders; one that would be placed is kept, and stands then as if SAP computed the same."""
+
+    def __init__(self, real: SapOrders) -> None:
+        self._real = real
+        self.placed: list[SalesOrder] = []
+
+    async def place(self, order: SalesOrder, repeatable: Repeatable | None) -> Placed:
+        self.placed.append(order)
+        return _as_placed(order, len(self.placed))
+
+    async def find(self, key: str) -> list[Placed]:
+        rehearsed = [_as_placed(order, n) for n, order in enumerate(self.placed, start=1) if order.key == key]
+        return rehearsed or await self._real.find(key)
+
+    async def set_billing_block(self, placed: Placed, reason: str) -> None:
+        """Rehearsed: nothing is blocked."""
+
+
+def _as_placed(order: SalesOrder, number: int) -> Placed:
+    items = {item.number: ComputedItem(item.net.amount, item.tax.amount) for item in order.items}
+    return Placed(
+        number=f"PREVIEW{number}",
+        key=order.key,
+        order=order.order,
+        etag="",
+        billing_block="",
+        is_rejected=False,
+        is_billed=False,
+        credit_status="",
+        computed=Computed(order.currency, order.net.amount, items),
+    )

@@ -527,6 +527,9 @@ def _asked(change: Change) -> str:
 def _accepted(posted: Posted) -> Outcome:
     claim = posted.claim
     links = {"document": posted.document, "postingKey": claim.key}
+    if posted.repeatability:
+        links["repeatability"] = posted.repeatability
+    as_entry = f", as a journal entry because {posted.because}" if posted.because else ""
     if not posted.fresh:
         return Outcome(
             Unchanged((Reason("posted_before", f"{posted.document} stands already"),)),
@@ -537,7 +540,7 @@ def _accepted(posted: Posted) -> Outcome:
     owed = Money.zero(entry.currency) + entry.on_account
     return Outcome(
         Accept(),
-        summary=f"{claim.kind} {entry.total} posted as {posted.document}",
+        summary=f"{claim.kind} {entry.total} posted as {posted.document}{as_entry}",
         fields=(
             FieldRuling("document", "", posted.document, "commerce", "sap", "accept"),
             FieldRuling("gross", "", str(entry.total), "commerce", "sap", "accept"),

@@ -16,6 +16,8 @@ from decimal import Decimal
 
 from shared.authority.ledger import LegalEntity
 from shared.clients.dataverse import key_text
+from shared.clients.sap_ledger import LedgerItem
+from shared.domain.fiscal import business_day
 from shared.domain.ledger import posting_key
 from shared.domain.money import DECIMALS, Money
 from shared.mapping.engine import moment
@@ -29,6 +31,9 @@ from shared.stores.recovered import is_unknown, recovered_at
 from shared.wiring import Hub
 
 IN_FLIGHT = "in_flight"
+WAITS_FOR_BILLING = "waits_for_billing"
+"""Code of what is in flight because SAP has not billed its sales order yet."""
+_CREDIT_BLOCKED = "B"
 JUST_PLACED = timedelta(minutes=15)
 """An order this young that nothing is known of may still be on its way here; one that is older was never received."""
 _LOOKUPS_AT_ONCE = 16
@@ -106,7 +111,7 @@ async def _explain(finding: Finding, known: _Known) -> Explained:
     row = Explained(finding, finding.kind, False, finding.kind, finding.message)
     match finding.system, finding.kind:
         case "sap", "missing_in_sap":
-            row = _not_posted(row, known)
+            row = await _not_billed(row, known) or _not_posted(row, known)
             return row if row.explained or row.code != finding.kind else await _elsewhere_in_sap(row, known)
         case "crm", "missing_in_crm":
             row = _not_written(row, known)
@@ -131,6 +136,9 @@ def _repeated(row: Explained, known: _Known) -> Explained:
     claim = known.claim_of(row.finding.reference)
     if claim is None:
         return row
+    if claim.way == "sales_order":
+        said = f"sales order {_name(claim)} is billed more than once, by {row.finding.document}: cancel all but one"
+        return replace(row, reason=f"{said} billing document in SAP")
     others = [one for one in row.finding.document.split(", ") if one != _name(claim)]
     said = f"{', '.join(others)} repeats posting key {claim.key} of {_name(claim)}: reverse it in SAP"
     return replace(row, reason=said)
@@ -186,6 +194,64 @@ def _waiting(row: Explained, flow: str, known: _Known) -> Explained | None:
     return _flying(row, f"waits: {parked.reason}")
 
 
+async def _not_billed(row: Explained, known: _Known) -> Explained | None:
+    """An order that went as sales orders and is not billed, or not wholly: each waits, is late, or is gone.
+
+    None where none is missing from the ledger. What is worst is told.
+    """
+    if _waiting(row, _LEDGER, known):
+        return None
+    finding, found = row.finding, []
+    for claim in claims_in(known.dossier):
+        is_sale = claim.key == finding.reference or claim.kind == "shipment"
+        if is_sale and claim.is_settled and claim.way == "sales_order":
+            found.append(await _billing_of(claim, row, known))
+    missing = [one for one in found if one is not None]
+    return min(missing, key=lambda one: one.is_in_flight, default=None)
+
+
+async def _billing_of(claim: Claim, row: Explained, known: _Known) -> Explained | None:
+    """What has become of one sales order; None where its billing document stands on the ledger."""
+    hub, entity = known.hub, known.entity
+    items = await hub.sap_ledger.items_of(entity.company_code, claim.key)
+    standing = [item for item in items if not item.document.is_reversed]
+    if standing:
+        return None if claim.kind == "shipment" else _billed_elsewhere(standing, row, known)
+    name = _name(claim)
+    orders = await hub.sap_orders.find(claim.key)
+    if not orders:
+        gone = f"placed as sales order {name} ({claim.entry.total}), and that sales order is not in SAP any more"
+        return replace(row, code="sales_order_gone", reason=gone)
+    order = orders[0]
+    if order.is_rejected:
+        said = f"sales order {name} was rejected in SAP: it will never be billed"
+        return replace(row, code="sales_order_rejected", reason=said)
+    cancelled = f", its billing document {items[0].document} was cancelled" if items else ""
+    blocks = [
+        *(["SAP's credit check"] if order.credit_status == _CREDIT_BLOCKED else []),
+        *([f"billing block {order.billing_block}"] if order.billing_block else []),
+    ]
+    held = f"; blocked by {' and '.join(blocks)}" if blocks else ""
+    if cancelled:
+        return replace(row, code="billing_cancelled", reason=f"sales order {name} is not billed{cancelled}{held}")
+    days = entity.sales_order.billed_within_days if entity.sales_order else 0
+    due = claim.posting_date + timedelta(days=days)
+    if business_day(hub.clock(), entity) > due:
+        said = f"sales order {name} of {claim.posting_date} was to be billed by {due} and is not{held}"
+        return replace(row, code="billing_overdue", reason=said)
+    said = f"sales order {name} ({claim.entry.total}) waits for billing, due by {due}{held}"
+    return replace(_flying(row, said), code=WAITS_FOR_BILLING)
+
+
+def _billed_elsewhere(items: Sequence[LedgerItem], row: Explained, known: _Known) -> Explained | None:
+    """Billed under another date than the order's: SAP's billing run sets it, in an open period of its own."""
+    document = ledger_document([item for item in items if item.document == items[0].document], known.entity)
+    if document.gross != row.finding.expected or items[0].document_date == row.finding.business_date:
+        return None
+    said = f"billed as {document.document} with the date {items[0].document_date}"
+    return replace(_because(row, "billed_in_other_period", said), row_class="period")
+
+
 def _by_case(row: Explained, known: _Known) -> Explained | None:
     case = known.case
     if case is None:
@@ -199,7 +265,7 @@ def _own_document(row: Explained, known: _Known) -> Explained:
     claim = known.claim_of(row.finding.reference)
     if claim is None:
         return row
-    if claim.document and _name(claim) != row.finding.document:
+    if claim.way == "journal_entry" and claim.document and _name(claim) != row.finding.document:
         said = f"{row.finding.document} repeats posting key {claim.key} of {_name(claim)}"
         return replace(row, row_class="duplicate", code="duplicate", reason=said)
     if not claim.event and claim.kind != "cancellation":
@@ -296,6 +362,9 @@ async def _elsewhere_in_commerce(row: Explained, known: _Known) -> Explained:
         said = f"{finding.document} bears the order's number and a posting key that nothing here gave"
         return replace(row, code="forged_in_sap", reason=said)
     said = f"Commerce has the order on {order.business_date}, it stands {side} in this period"
+    claim = known.claim_of(finding.reference)
+    if finding.system == "sap" and claim and claim.way == "sales_order" and claim.entry.total.amount == finding.found:
+        return replace(_because(row, "billed_in_other_period", said), row_class="period")
     return replace(row, row_class="period", code="other_period", reason=said)
 
 
@@ -336,7 +405,7 @@ def _flying(row: Explained, reason: str) -> Explained:
 
 
 def _name(claim: Claim) -> str:
-    return f"{claim.company_code}/{claim.fiscal_year}/{claim.document}"
+    return claim.name
 
 
 def _amount(finding: Finding) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from shared.reports.explaining import Explained, amount_text
+from shared.reports.explaining import WAITS_FOR_BILLING, Explained, amount_text
 from shared.reports.pages import render
 from shared.reports.reconciliation import Reconciliation, row_as_json
 from shared.stores.closes import Closes
@@ -24,6 +24,10 @@ _COLUMNS = (
 )  # fmt: skip
 _GROUPS = (
     ("Unexplained", "Nothing accounts for these. Each stands against closing."),
+    (
+        "Waiting for billing",
+        "Sales orders that SAP has not billed yet. They block closing unless carried over by name.",
+    ),
     ("In flight", "On the way from one system to another. They block closing unless carried over by name."),
     ("Held in cases", "A person has to decide, the case says what to do; until then the order is not on the ledger."),
     ("Explained", "Different, and the record says why."),
@@ -43,7 +47,8 @@ class Bar:
 def as_html(report: Reconciliation, closes: Closes, nonce: str) -> str:
     """One page with nothing from elsewhere; everything in it is escaped."""
     unexplained = [row for row in report.rows if not row.explained]
-    flying = [row for row in report.rows if row.is_in_flight]
+    unbilled = [row for row in report.rows if row.is_in_flight and row.code == WAITS_FOR_BILLING]
+    flying = [row for row in report.rows if row.is_in_flight and row.code != WAITS_FOR_BILLING]
     cases = [row for row in report.rows if row.case_id and not row.is_in_flight]
     others = [row for row in report.rows if row.explained and not row.is_in_flight and not row.case_id]
     certificate = closes.latest
@@ -61,7 +66,7 @@ def as_html(report: Reconciliation, closes: Closes, nonce: str) -> str:
         ),
         groups=[
             (title, words, [row_as_json(report.legal_entity, row) for row in rows[:_SHOWN]], len(rows))
-            for (title, words), rows in zip(_GROUPS, (unexplained, flying, cases, others), strict=True)
+            for (title, words), rows in zip(_GROUPS, (unexplained, unbilled, flying, cases, others), strict=True)
             if rows
         ],
         standing=_standing(report.standing),

@@ -18,7 +18,7 @@ from typing import Any
 
 from shared.authority.ledger import LegalEntity
 from shared.clients.sap_ledger import LedgerItem
-from shared.domain.ledger import GIFT_CARD_SOLD, posting_key
+from shared.domain.ledger import GIFT_CARD_SOLD, is_posting_key, posting_key
 from shared.domain.money import decimal_of
 from shared.errors import Fault, Malformed
 from shared.reports.three_way import COLUMNS, HASHES, CommerceOrder, CrmOrder, Inputs, LedgerDocument, quoted
@@ -188,11 +188,14 @@ def commerce_order(row: Mapping[str, Any], entity: LegalEntity) -> CommerceOrder
 async def _ledger_documents(entity: LegalEntity, first: date, last: date, hub: Hub) -> AsyncIterator[LedgerDocument]:
     """Our documents by business date: those of the configured types. Lines come in document order, so only the last
     document of a page waits for the next page.
+
+    Of billing documents those are ours that carry a posting key: SAP bills other sales orders too.
     """
-    types = sorted(set(entity.document_types.values()))
+    types = set(entity.document_types.values())
+    billing = entity.sales_order.billing_document_type if entity.sales_order else ""
     open_lines: list[LedgerItem] = []
-    async for page in hub.sap_ledger.item_pages(entity.company_code, first, last, types):
-        open_lines += page
+    async for page in hub.sap_ledger.item_pages(entity.company_code, first, last, sorted(types | {billing} - {""})):
+        open_lines += [one for one in page if one.document_type != billing or is_posting_key(one.reference)]
         documents = [list(lines) for _, lines in groupby(open_lines, key=lambda item: item.document.name)]
         for lines in documents[:-1]:
             yield ledger_document(lines, entity)
@@ -211,7 +214,7 @@ def ledger_document(items: Sequence[LedgerItem], entity: LegalEntity) -> LedgerD
     return LedgerDocument(
         reference=head.reference,
         order_number=head.order,
-        kind=head.kind,
+        kind=head.kind or ("invoice" if is_posting_key(head.reference) else ""),
         document=str(head.document),
         currency="/".join(sorted({item.amount.currency for item in lines})),
         gross=_sum(settled),

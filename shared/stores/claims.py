@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Literal
 
+from shared.authority.ledger import PostingWay
 from shared.domain.ledger import Entry, read_content
 from shared.stores.packing import pack, unpack
 from shared.stores.records import Dossier
@@ -32,7 +33,8 @@ class Claim:
     """One posting key of an order; times are aware UTC.
 
     `asked` is the digest of what the event asked for, so that other content under the same key shows; `content` is the
-    entry it was frozen to at the first attempt, which later attempts repeat to the letter.
+    entry it was frozen to at the first attempt, which later attempts repeat to the letter; `way` is how it goes to SAP
+    and where it is looked for, whatever policy says by then. A sales order's `fiscal_year` is `SALES_ORDER`.
     """
 
     business_key: str
@@ -42,8 +44,10 @@ class Claim:
     asked: str
     content: str
     posting_date: date
+    way: PostingWay
     state: ClaimState
     attempt: int
+    first_attempted_at: datetime
     attempted_at: datetime
     lease_until: datetime
     company_code: str = ""
@@ -56,6 +60,11 @@ class Claim:
     @property
     def entry(self) -> Entry:
         return read_content(self.content)
+
+    @property
+    def name(self) -> str:
+        """What it became: company code, fiscal year and number of a document, or GB01/SO/4711 for a sales order."""
+        return f"{self.company_code}/{self.fiscal_year}/{self.document}"
 
     @property
     def is_settled(self) -> bool:
@@ -87,8 +96,10 @@ def _values(claim: Claim) -> Mapping[str, Any]:
         "event": claim.event,
         "asked": claim.asked,
         "posting_date": claim.posting_date.isoformat(),
+        "way": claim.way,
         "state": claim.state,
         "attempt": claim.attempt,
+        "first_attempted_at": claim.first_attempted_at.isoformat(),
         "attempted_at": claim.attempted_at.isoformat(),
         "lease_until": claim.lease_until.isoformat(),
         "company_code": claim.company_code,
@@ -110,8 +121,10 @@ def _claim(row: Row) -> Claim:
         asked=values["asked"],
         content=unpack(row).decode(),
         posting_date=date.fromisoformat(values["posting_date"]),
+        way=values.get("way", "journal_entry"),  # claims from before there were sales orders name no way
         state=values["state"],
         attempt=values["attempt"],
+        first_attempted_at=datetime.fromisoformat(values.get("first_attempted_at", values["attempted_at"])),
         attempted_at=datetime.fromisoformat(values["attempted_at"]),
         lease_until=datetime.fromisoformat(values["lease_until"]),
         company_code=values["company_code"],

@@ -20,6 +20,7 @@ from shared.authority.ledger import LedgerPolicy
 from shared.clients.http import BasicAuth, RemoteSystem
 from shared.clients.odata import ODataV2
 from shared.clients.sap_ledger import PATH, SapLedger
+from shared.clients.sap_orders import SapOrders
 from shared.domain.changes import Change
 from shared.flows.order_to_ledger import order_to_ledger
 from shared.stores.records import Dossier, Outcome, Records
@@ -187,6 +188,7 @@ async def bench(policy: LedgerPolicy | None = None) -> AsyncIterator[Bench]:
     app.router.add_get("/sap/opu/odata/sap/API_OPLACCTGDOCITEMCUBE_SRV/A_OperationalAcctgDocItemCube", sap.find)
     async with TestServer(app) as server:
         system = RemoteSystem("sap", str(server.make_url("")), auth=BasicAuth("CONCORD", "x"), failures_max=1000)
+        odata = ODataV2(system, client="100")
         unused = cast(Any, None)
         hub = Hub(
             settings=unused,
@@ -203,7 +205,8 @@ async def bench(policy: LedgerPolicy | None = None) -> AsyncIterator[Bench]:
             credit_book=cast(Any, book),
             credit_desk=unused,
             sap_credit=unused,
-            sap_ledger=SapLedger(ODataV2(system, client="100"), client="100"),
+            sap_ledger=SapLedger(odata, client="100"),
+            sap_orders=SapOrders(odata),
             sap_stock=unused,
             dataverse=unused,
             commerce=cast(Any, commerce),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from shared.authority.ledger import LegalEntity
+from shared.authority.policy import PolicyFaulty, load_policy
 from shared.domain.ledger import (
     Document,
     DocumentLine,
@@ -229,4 +232,58 @@ def test_frozen_content_reads_back_as_the_same_entry(drawn: tuple[str, dict[str,
 
 def test_a_way_of_posting_that_there_is_not_is_refused_at_start_and_not_posted_otherwise() -> None:
     with pytest.raises(ValidationError, match="posting"):
-        ledger_policy(posting="sales_order")
+        ledger_policy(posting="invoice_by_post")
+
+
+def _sales_orders(**over: Any) -> dict[str, Any]:
+    area = {"sales_organization": "GB01", "distribution_channel": "10", "division": "00", "type": "OR"}
+    billing = {"billing_block": "03", "billing_document_type": "RV", "billed_within_days": 3}
+    conditions = {"price_condition": "PMP0", "charge_conditions": {"FREIGHT": "KF00"}}
+    return {**area, **billing, **conditions, **over}
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        (
+            _sales_orders(charge_conditions={"WRAPPING": "KF00"}),
+            "charge_conditions.WRAPPING: is not among charge_accounts",
+        ),
+        (_sales_orders(billing_document_type="DR"), "billing_document_type: journal entries have this type"),
+        (_sales_orders(price_condition="KF00"), "price_condition: is a condition of charges too"),
+        (_sales_orders(billed_within_days=-1), "billed_within_days"),
+        (_sales_orders(distribution_channel="100"), "distribution_channel"),
+        (_sales_orders(colour="blue"), "colour"),
+        (None, "sales_order: is missing"),
+    ],
+)
+def test_every_fault_of_a_way_by_sales_order_is_named_at_start(section: dict[str, Any] | None, fault: str) -> None:
+    entity = ledger_policy().entity("GB01").model_dump() | {"posting": "sales_order", "sales_order": section}
+    with pytest.raises(ValidationError) as refused:
+        LegalEntity.model_validate(entity)
+    assert fault in str(refused.value)
+
+
+def test_a_tax_code_needs_its_classification_only_where_sales_orders_are_posted() -> None:
+    entity = ledger_policy().entity("GB01").model_dump()
+    for code in entity["tax_codes"]:
+        code["tax_classification"] = None
+    assert LegalEntity.model_validate(entity).posting == "journal_entry"
+    with pytest.raises(ValidationError, match=r"tax_codes\.A5: names no tax_classification"):
+        LegalEntity.model_validate(entity | {"posting": "sales_order"})
+
+
+def test_two_tax_codes_of_one_place_cannot_share_a_classification() -> None:
+    entity = ledger_policy().entity("GB01").model_dump()
+    entity["tax_codes"][1]["tax_classification"] = "1"
+    with pytest.raises(ValidationError, match="tax_classification 1 stands twice for GB"):
+        LegalEntity.model_validate(entity)
+
+
+def test_orders_are_checked_in_the_sales_area_in_which_they_are_placed(tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text('ledger: {legal_entities: {GB01: {posting: sales_order, sales_order: {division: "01"}}}}')
+    with pytest.raises(PolicyFaulty, match=r"places orders in OR/GB01/10/01, credit.yaml checks them in OR/GB01/10/00"):
+        load_policy(overlay)
+    overlay.write_text("ledger: {legal_entities: {GB01: {posting: sales_order}}}")
+    assert load_policy(overlay).ledger.entity("GB01").posting == "sales_order"

@@ -44,6 +44,7 @@ from shared.clients.http import BasicAuth, RemoteSystem, Response
 from shared.clients.odata import ODataV2
 from shared.clients.sap_credit import SapCredit
 from shared.clients.sap_ledger import SapLedger
+from shared.clients.sap_orders import SapOrders
 from shared.delivery import deliver, deliver_without_dossier
 from shared.domain.changes import Change, decode
 from shared.domain.credit_request import read_check
@@ -655,6 +656,7 @@ def _hub_of(worker: Worker) -> Hub:
         credit_desk=CheckDesk(book, SapCredit(sap, policy.credit)),
         sap_credit=unused,
         sap_ledger=SapLedger(sap, client="100"),
+        sap_orders=SapOrders(sap),
         sap_stock=unused,
         dataverse=unused,
         commerce=cast(Any, world),
