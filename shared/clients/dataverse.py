@@ -1,6 +1,7 @@
 """Dataverse Web API v9.2: rows by alternate key, every write of ours marked so that its echo is known.
 
-Writes by alternate key are upserts and so may be sent again; a conditional write says which version it was decided on.
+Writes by alternate key are upserts and so may be sent again; a conditional write says which version it was decided on,
+so that one which nobody waits for any more cannot land on top of a later one.
 What belongs together goes in one `$batch`: it is one request of the 6,000 that a user has in five minutes ("Combine the
 selected operations into a batch. A batch can contain up to 1000 operations and will avoid the number of requests
 limit", learn.microsoft.com/power-apps/developer/data-platform/api-limits, Number of requests). Execution time counts in
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared import exact_json
-from shared.clients.http import RemoteRefused, RemoteSystem, Response, rehearsal
+from shared.clients.http import RemoteRefused, RemoteSystem, Response, headers_of, rehearsal
 from shared.clients.odata4 import Entity, Scalar, entity_path, query_of, read_all, read_pages
 from shared.clients.odata4_batch import (
     REQUESTS_MAX,
@@ -35,6 +36,8 @@ ROWS_MAX = 100
 """Rows in one UpsertMultiple: large orders stay far from the time that one statement may take."""
 
 _ROOT = "/api/data/v9.2"
+_STANDS_ALREADY = 412
+_IS_GONE = 404
 _JSON = (("Content-Type", "application/json"),)
 _UNADDRESSABLE = frozenset('/#<>*%&:\\?+"~')
 
@@ -52,18 +55,18 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class RowWrite:
-    """One write not sent yet. A refusal with status `done_by` says that its effect is there already.
+class RowRequest:
+    """One request about a row, not sent yet. A refusal with status `done_by` says that its effect is there already.
 
-    That holds for a step of one write: in a step of several such a refusal takes the others back too.
+    That holds for a step of one request: in a step of several such a refusal takes the others back too.
     """
 
     request: Request
     done_by: int | None = None
 
 
-Step = Sequence[RowWrite]
-"""Writes that stand or fall as one."""
+Step = Sequence[RowRequest]
+"""Writes that stand or fall as one; or one read."""
 
 
 class Dataverse:
@@ -90,25 +93,26 @@ class Dataverse:
         """The same one page at a time, for sets that are not to be held whole."""
         return read_pages(self.system, f"{_ROOT}/{entity_set}", params, _headers())
 
-    async def write(self, *steps: Step) -> None:
+    async def write(self, *steps: Step) -> list[Response]:
         """Do the steps in order, each as a whole or not at all, in as few requests as Dataverse allows.
 
         A step that fails keeps those after it from being tried; those before it stand. Everything may be repeated.
-        Raises NoSuchRow, Conflict, RemoteRefused of the write that failed, and what the way there raises.
+        Gives the last answer of each step; raises NoSuchRow, Conflict, RemoteRefused of the request that failed, and
+        what the way there raises.
         """
-        left = [tuple(step) for step in steps if step]
+        left = [tuple(step) for step in steps]
+        told: list[Response] = []
         while left:
             alone = len(left) == 1 and len(left[0]) == 1
             if alone or rehearsal.get() is not None:  # what a rehearsal shows is the writes, not their envelope
-                for write in left.pop(0):
-                    await self._send(write)
+                told.append([await self._send(one) for one in left.pop(0)][-1])
                 continue
             sent = _first_requests(left)
             begun = await self._send_batch(sent)
             for step, answers in zip(sent, begun, strict=False):
-                for answer in answers:
-                    self._judge(step, answer)
+                told.append([self._judge(step, answer) for answer in answers][-1])
             left = left[len(begun) :]
+        return told
 
     async def upsert(self, entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any]) -> None:
         """Create the row of an alternate key or set the given columns of it.
@@ -119,7 +123,7 @@ class Dataverse:
 
     async def create_once(self, entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any]) -> bool:
         """Create the row of an alternate key; False, and nothing changed, when it exists already."""
-        return await self._send(creating_once(entity_set, key, row))
+        return (await self._send(creating_once(entity_set, key, row))).status != _STANDS_ALREADY
 
     async def change(
         self, entity_set: str, row_id: str, row: Mapping[str, Any], *, etag: str, version_column: str = "versionnumber"
@@ -164,23 +168,25 @@ class Dataverse:
         rows = await self.find("transactioncurrencies", {"$select": "transactioncurrencyid,isocurrencycode"})
         self._currencies = {str(row["isocurrencycode"]): str(row["transactioncurrencyid"]) for row in rows}
 
-    async def _send(self, write: RowWrite) -> bool:
-        """Send one write by itself; False where its effect was there already."""
-        path, _, query = write.request.path.partition("?")
+    async def _send(self, row: RowRequest) -> Response:
+        """Send one request by itself."""
+        path, _, query = row.request.path.partition("?")
+        reads = row.request.method == "GET"
+        if reads and rehearsal.get() is not None:
+            return Response(204, headers_of({}), b"")  # of a row that was not written there is nothing to read
         try:
-            await self.system.request(
-                write.request.method, path, params=query_of(f"?{query}"), headers=_headers(dict(write.request.headers)),
-                body=write.request.body or None, write="idempotent",
+            return await self.system.request(
+                row.request.method, path, params=query_of(f"?{query}"), headers=_headers(dict(row.request.headers)),
+                body=row.request.body or None, write="read" if reads else "idempotent",
             )  # fmt: skip
         except RemoteRefused as refusal:
-            if refusal.status == write.done_by:
-                return False
+            if refusal.status == row.done_by:
+                return refusal.response
             raise _translated(refusal) from refusal
-        return True
 
     async def _send_batch(self, steps: Sequence[Step]) -> list[tuple[Response, ...]]:
         """The answers of every step that was begun; a whole batch refused raises as any call does."""
-        content_type, body = write_batch([[write.request for write in step] for step in steps])
+        content_type, body = write_batch([[row.request for row in step] for step in steps])
         try:
             response = await self.system.request(
                 "POST", f"{_ROOT}/$batch", headers=_headers({"Content-Type": content_type}), body=body,
@@ -201,12 +207,12 @@ class Dataverse:
             raise self.system.unreadable("idempotent", "the answer to a batch ends before its last step")
         return answers
 
-    def _judge(self, step: Step, answer: Response) -> None:
+    def _judge(self, step: Step, answer: Response) -> Response:
         """What an answer inside of a batch says; the same as it would by itself."""
         if len(step) == 1 and answer.status == step[0].done_by:
-            return
+            return answer
         try:
-            self.system.judge(answer, "idempotent")
+            return self.system.judge(answer, "idempotent")
         except RemoteRefused as refusal:
             raise _translated(refusal) from refusal
 
@@ -223,24 +229,44 @@ class Dataverse:
             raise _translated(refusal) from refusal
 
 
-def upserting(entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any]) -> RowWrite:
+def upserting(entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any]) -> RowRequest:
     """Create the row of an alternate key or set the given columns of it."""
-    return RowWrite(_patching(entity_set, key, row))
+    return RowRequest(_patching(entity_set, key, row))
 
 
-def creating_once(entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any]) -> RowWrite:
+def upserting_at(entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any], *, etag: str) -> RowRequest:
+    """The same if the row is still at `etag`, or is not there where that is ""; refused with 412 otherwise."""
+    condition = ("If-Match", etag) if etag else ("If-None-Match", "*")
+    return RowRequest(_patching(entity_set, key, row, condition))
+
+
+def creating_once(entity_set: str, key: Mapping[str, Scalar], row: Mapping[str, Any]) -> RowRequest:
     """Create the row of an alternate key, or leave the one that exists as it is."""
-    return RowWrite(_patching(entity_set, key, row, ("If-None-Match", "*")), done_by=412)
+    return RowRequest(_patching(entity_set, key, row, ("If-None-Match", "*")), done_by=_STANDS_ALREADY)
 
 
-def deleting(entity_set: str, key: Mapping[str, Scalar]) -> RowWrite:
+def deleting(entity_set: str, key: Mapping[str, Scalar]) -> RowRequest:
     """Delete the row of an alternate key, if there is one."""
-    return RowWrite(Request("DELETE", _tagged(entity_path(entity_set, key))), done_by=404)
+    return RowRequest(Request("DELETE", _tagged(entity_path(entity_set, key))), done_by=_IS_GONE)
+
+
+def reading_version(entity_set: str, key: Mapping[str, Scalar]) -> RowRequest:
+    """Read the version of a row by its alternate key; `etag_in` finds it in the answer."""
+    path = f"{_ROOT}/{entity_path(entity_set, key)}?$select={','.join(key)}"
+    return RowRequest(Request("GET", path), done_by=_IS_GONE)
+
+
+def etag_in(response: Response) -> str:
+    """The version of the row that an answer shows, "" where it shows none."""
+    if response.status != 200:
+        return ""
+    row = exact_json.loads(response.body)
+    return str(row.get("@odata.etag", "")) if isinstance(row, dict) else ""
 
 
 def upserting_many(
     entity_set: str, logical_name: str, key_column: str, rows: Sequence[Mapping[str, Any]]
-) -> Iterator[RowWrite]:
+) -> Iterator[RowRequest]:
     """Upsert rows by their alternate key `key_column`, which each row carries: one write for each `ROWS_MAX`."""
     for start in range(0, len(rows), ROWS_MAX):
         targets = [
@@ -252,7 +278,7 @@ def upserting_many(
             for row in rows[start : start + ROWS_MAX]
         ]
         path = _tagged(f"{entity_set}/Microsoft.Dynamics.CRM.UpsertMultiple")
-        yield RowWrite(Request("POST", path, _JSON, exact_json.dumps({"Targets": targets})))
+        yield RowRequest(Request("POST", path, _JSON, exact_json.dumps({"Targets": targets})))
 
 
 def key_text(*parts: str) -> str:

@@ -1,7 +1,7 @@
-"""OData V4 `$batch`: several writes in one multipart/mixed message, and what the answer says of each.
+"""OData V4 `$batch`: several requests in one multipart/mixed message, and what the answer says of each.
 
-A batch is a row of steps. A step of one write stands alone; a step of several is a change set, which stands or falls as
-one. The service works them off in order and stops at the first step that fails, so the answer names every step up to
+A batch is a row of steps. A step of one request stands alone; a step of several is a change set, which stands or falls
+as one. The service works them off in order and stops at the first step that fails, so the answer names every step up to
 and including that one. Python's e-mail library reads the same, at several times the cost of the call around it.
 """
 
@@ -27,9 +27,9 @@ _STATUS = re.compile(rb"HTTP/1\.\d ([1-5]\d\d)\b")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One write inside a batch: `path` is absolute and encoded, its query included; `body` is JSON, b"" for none."""
+    """One request inside a batch: `path` is absolute and encoded, its query included; `body` is JSON, b"" for none."""
 
-    method: Literal["POST", "PATCH", "DELETE"]
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
     path: str
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""

@@ -65,6 +65,7 @@ class Known:
     """Everything known of one order: its newest content in short, movements, postings.
 
     `quantities` are those ordered, by line; `customer` is "" for a guest; all of them stand for `version`.
+    `row_etag` is the version of the order's row in CRM as our last write left it, "" before the first.
     """
 
     version: Version | None = None
@@ -77,6 +78,7 @@ class Known:
     movements: tuple[Movement, ...] = ()
     postings: tuple[Posting, ...] = ()
     signalled: bool = False
+    row_etag: str = ""
 
 
 def is_newer(version: Version, known: Known) -> bool:

@@ -15,12 +15,15 @@ from typing import Any
 from shared.clients.dataverse import (
     Dataverse,
     NoSuchRow,
-    RowWrite,
+    RowRequest,
+    Step,
     bind,
     creating_once,
     deleting,
+    etag_in,
     key_text,
-    upserting,
+    reading_version,
+    upserting_at,
     upserting_many,
 )
 from shared.domain.changes import Change
@@ -42,7 +45,7 @@ from shared.domain.history import (
 from shared.domain.money import decimal_of
 from shared.domain.orders import Order, read_order
 from shared.domain.rulings import Accept, Reason, Unchanged
-from shared.errors import Fault, Malformed
+from shared.errors import Conflict, Fault, Malformed
 from shared.mapping.order import ORDER, ORDER_LINE
 from shared.stores.history import head_operation, movement_operation, posting_operation, read_known
 from shared.stores.records import Dossier, FieldRuling, Outcome
@@ -72,9 +75,8 @@ async def crm_history_update(change: Change, dossier: Dossier, hub: Hub) -> Outc
 
     row = OrderRow(change, known, content)
     signal = await _signal(row, known, hub)
-    await row.write(hub.dataverse, removed=_removed(before, known), signal=signal)
-    if signal is not None:
-        known = replace(known, signalled=True)
+    etag = await row.write(hub.dataverse, removed=_removed(before, known), signal=signal)
+    known = replace(known, row_etag=etag, signalled=known.signalled or signal is not None)
 
     operations = _operations(dossier, before, known, movement)
     return Outcome(
@@ -91,40 +93,52 @@ class OrderRow:
 
     def __init__(self, change: Change, known: Known, content: Order | None) -> None:
         self.key = key_text(change.legal_entity, change.key)
-        self.bind = bind("salesorders", {"concord_orderkey": self.key})
+        self.at = {"concord_orderkey": self.key}
+        self.bind = bind("salesorders", self.at)
         self.change = change
         self.known = known
         self.content = content
         self.written: dict[str, Any] = {}
 
-    async def write(self, dataverse: Dataverse, *, removed: list[str], signal: RowWrite | None) -> None:
-        """Write what this event changed, in one request; all of it may be repeated.
+    async def write(self, dataverse: Dataverse, *, removed: list[str], signal: RowRequest | None) -> str:
+        """Write what this event changed, in one request; all of it may be repeated. Gives the header's new version.
 
         Header and lines stand or fall as one, so nobody reads an order without its lines. A line that is gone already
         and a signal that stands already are no faults, and must not take the order back: they are steps of their own.
-        """
-        steps = [await self._order(dataverse), *([self._removal(line)] for line in removed)]
-        if signal is not None:
-            steps.append([signal])
-        try:
-            await dataverse.write(*steps)
-        except NoSuchRow:
-            if self.content is None or not self.content.customer:
-                raise
-            # The order is here before its customer: make room for it, the account's own flow fills it.
-            number = self.content.customer
-            await dataverse.create_once("accounts", {"accountnumber": number}, {"name": number})
-            await dataverse.write(*steps)
 
-    async def _order(self, dataverse: Dataverse) -> list[RowWrite]:
+        The header says which version it was decided on. An attempt whose answer was given up may land much later, on
+        top of what later events wrote; then its condition fails, and nothing after it in the batch is done either.
+        """
+        etag = self.known.row_etag
+        after = [*([self._removal(line)] for line in removed), *([[signal]] if signal is not None else [])]
+        try:
+            return await self._write_at(etag, after, dataverse)
+        except Conflict:
+            pass  # somebody edited the row, or an attempt of ours landed whose answer was lost
+        except NoSuchRow:
+            # Somebody deleted the row; or the order is here before its customer: make room for that one, the
+            # account's own flow fills it.
+            number = self.content.customer if self.content is not None else ""
+            if not number and not etag:
+                raise
+            if number:
+                await dataverse.create_once("accounts", {"accountnumber": number}, {"name": number})
+        [standing] = await dataverse.write([reading_version("salesorders", self.at)])
+        return await self._write_at(etag_in(standing), after, dataverse)
+
+    async def _write_at(self, etag: str, after: list[list[RowRequest]], dataverse: Dataverse) -> str:
+        version = reading_version("salesorders", self.at)
+        return etag_in((await dataverse.write(await self._order(etag, dataverse), *after, [version]))[-1])
+
+    async def _order(self, etag: str, dataverse: Dataverse) -> Step:
         currency = None
         if self.content is not None:
             currency = bind_currency(await dataverse.currency_id(self.content.currency))
-        header = upserting("salesorders", {"concord_orderkey": self.key}, self._header(currency))
+        header = upserting_at("salesorders", self.at, self._header(currency), etag=etag)
         lines = upserting_many("salesorderdetails", "salesorderdetail", "concord_linekey", self._lines(currency))
         return [header, *lines]
 
-    def _removal(self, line: str) -> RowWrite:
+    def _removal(self, line: str) -> RowRequest:
         return deleting("salesorderdetails", {"concord_linekey": key_text(*self._line(line))})
 
     def _header(self, currency: str | None) -> dict[str, Any]:
@@ -252,7 +266,7 @@ def _posting(change: Change) -> Posting:
     )
 
 
-async def _signal(row: OrderRow, known: Known, hub: Hub) -> RowWrite | None:
+async def _signal(row: OrderRow, known: Known, hub: Hub) -> RowRequest | None:
     """The post-purchase signal, once it is due: its key is the purchase's, and a row that exists is left alone."""
     completed_at = purchase_completed_at(known)
     if completed_at is None or known.signalled:

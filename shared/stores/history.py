@@ -43,6 +43,7 @@ def read_known(dossier: Dossier) -> Known:
         movements=movements,
         postings=postings,
         signalled=values["signalled"],
+        row_etag=values.get("row_etag", ""),  # rows written before this was remembered have none
     )
 
 
@@ -63,6 +64,7 @@ def head_operation(dossier: Dossier, known: Known) -> Op:
             "total": f"{known.total:f}",
             "confirmed_at": known.confirmed_at.isoformat() if known.confirmed_at else "",
             "signalled": known.signalled,
+            "row_etag": known.row_etag,
             **pack(exact_json.dumps(quantities)),
         },
     )

@@ -11,7 +11,7 @@ from aiohttp import web
 from shared.clients.dataverse import (
     Dataverse,
     NoSuchRow,
-    RowWrite,
+    RowRequest,
     creating_once,
     deleting,
     upserting,
@@ -76,7 +76,7 @@ async def test_what_stands_or_falls_together_is_one_change_set_in_one_request() 
 
 async def test_a_write_by_itself_needs_no_batch() -> None:
     async with dataverse(web.Response(status=204)) as (crm, scripted):
-        await crm.write([], [HEADER], [])
+        await crm.write([HEADER])
     [sent] = scripted.seen
     assert (sent.method, dict(sent.query)) == ("PATCH", {"tag": "concord"})
 
@@ -162,7 +162,7 @@ async def test_a_batch_that_is_refused_as_a_whole_raises_as_any_call_does() -> N
 
 
 async def test_no_batch_carries_more_requests_than_dataverse_takes() -> None:
-    most: list[RowWrite] = [HEADER] * REQUESTS_MAX
+    most: list[RowRequest] = [HEADER] * REQUESTS_MAX
     async with dataverse(answer([DONE] * REQUESTS_MAX), web.Response(status=204)) as (crm, scripted):
         await crm.write(most, [SIGNAL])
     assert [sent.method for sent in scripted.seen] == ["POST", "PATCH"]

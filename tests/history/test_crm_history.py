@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -134,17 +135,20 @@ async def test_an_order_costs_dataverse_one_request_at_its_confirmation_and_one_
     assert [(part["method"], part["path"].partition("(")[0].rpartition("/")[2]) for part in first["parts"]] == [
         ("PATCH", "salesorders"),
         ("POST", "Microsoft.Dynamics.CRM.UpsertMultiple"),
+        ("GET", "salesorders"),
     ]
-    assert [part["path"].partition("(")[0].rpartition("/")[2] for part in second["parts"]] == [
-        "salesorders",
-        "concord_signals",
+    assert [(part["method"], part["path"].partition("(")[0].rpartition("/")[2]) for part in second["parts"]] == [
+        ("PATCH", "salesorders"),
+        ("PATCH", "concord_signals"),
+        ("GET", "salesorders"),
     ]
 
 
 async def test_every_write_inside_carries_the_tag_that_tells_our_own_echo(world: Systems) -> None:
     await world.control("dataverse", "PUT", f"accounts/{ORDER['CustomerId']}", {})
     await settle_all(world, [confirmed(ORDER), posted()])
-    assert {part["query"] for call in await calls(world) for part in call["parts"]} == {"tag=concord"}
+    parts = [part for call in await calls(world) for part in call["parts"] if part["method"] != "GET"]
+    assert {part["query"] for part in parts} == {"tag=concord"}
 
 
 async def test_an_order_whose_lines_are_refused_is_not_half_written(world: Systems) -> None:
@@ -218,3 +222,59 @@ async def test_a_throttled_batch_had_no_effect_and_says_when_to_come_back(world:
         await crm_history_update(confirmed(ORDER), dossier, world.hub)
     assert throttled.value.retry_after_seconds == 7
     assert (await rows(world))["salesorders"] == []
+
+
+async def test_an_attempt_that_lands_long_after_it_was_given_up_takes_nothing_of_the_later_events_back(
+    world: Systems,
+) -> None:
+    """The confirmation's first attempt has its effect when the order is confirmed, shipped and posted already."""
+    dossier = await world.hub.records.read(confirmed(ORDER).business_key)
+    fault = {"kind": "timeout_late", "match": {"path": r"\$batch"}, "appliesAfter": 1.5, "count": 1}
+    await world.control("dataverse", "POST", "faults", fault)
+    with pytest.raises(Transient), deadline_after(0.3):
+        await crm_history_update(confirmed(ORDER), dossier, world.hub)
+    shipped = event("shipped", lines=[("1", "4")])
+    assert await settle_all(world, [confirmed(ORDER), shipped, posted()]) == ["accept"] * 3
+    before = await rows(world)
+    assert before["salesorders"][0]["concord_stage"] == "partly shipped"
+    await landed(world)
+    assert await rows(world) == before
+
+
+async def landed(world: Systems) -> None:
+    """Once every effect that was to come late has come."""
+    async with asyncio.timeout(10):
+        while (await world.control("dataverse", "GET", "faults"))["late_effects_pending"]:
+            await asyncio.sleep(0)
+
+
+async def test_an_edit_of_the_order_in_crm_does_not_keep_later_events_out_and_is_kept(world: Systems) -> None:
+    await settle_all(world, [confirmed(ORDER)])
+    [head] = (await rows(world))["salesorders"]
+    await world.control("dataverse", "PATCH", f"rows/salesorders/{head['salesorderid']}", {"description": "a gift"})
+    assert await settle_all(world, [posted()]) == ["accept"]
+    [head] = (await rows(world))["salesorders"]
+    assert (head["concord_stage"], head["description"]) == ("posted", "a gift")
+
+
+async def test_an_order_that_was_deleted_in_crm_is_written_again(world: Systems) -> None:
+    first = confirmed(ORDER)
+    later = replace(event("changed", order=ORDER), occurred_at=first.occurred_at + timedelta(minutes=1))
+    await settle_all(world, [first])
+    tables = await rows(world)
+    for name, column in (("salesorderdetails", "salesorderdetailid"), ("salesorders", "salesorderid")):
+        for row in tables[name]:
+            await world.control("dataverse", "DELETE", f"rows/{name}/{row[column]}")
+    assert await settle_all(world, [later]) == ["accept"]
+    tables = await rows(world)
+    assert (len(tables["salesorders"]), len(tables["salesorderdetails"])) == (1, 2)
+
+
+async def test_two_attempts_at_once_do_not_write_over_each_other_unseen(world: Systems) -> None:
+    """Both read the same dossier; whoever comes second finds another version and goes by what stands."""
+    await settle_all(world, [confirmed(ORDER)])
+    dossier = await world.hub.records.read(posted().business_key)
+    await asyncio.gather(*(crm_history_update(posted(), dossier, world.hub) for _ in range(2)))
+    tables = await rows(world)
+    assert [row["concord_stage"] for row in tables["salesorders"]] == ["posted"]
+    assert len(tables["concord_signals"]) == 1
