@@ -17,17 +17,18 @@ from sandbox.dataverse.query import Family
 from sandbox.kit import exact_json
 
 _NAMESPACE: Final = "Microsoft.Dynamics.DataEntities"
-_SALES_STATUS: Final = ("None", "Backorder", "Delivered", "Invoiced", "Canceled")
-_BLOCKED: Final = ("No", "Invoice", "All", "Payment", "Requisition", "Never")
-_NO_YES: Final = ("No", "Yes")
+_SALES_STATUS: Final = ("SalesStatus", "None", "Backorder", "Delivered", "Invoiced", "Canceled")
+_BLOCKED: Final = ("CustVendorBlocked", "No", "Invoice", "All", "Payment", "Requisition", "Never")
+_NO_YES: Final = ("NoYes", "No", "Yes")
 _STATUS_OF: Final = {"Created": "Backorder", "Shipped": "Delivered", "Canceled": "Canceled"}
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: `values` are those of its enumeration, `length` the most characters it takes (0 = no limit)."""
+    """One field: `values` are those of `enumeration`, `length` the most characters it takes (0 = no limit)."""
 
     family: Family
+    enumeration: str = ""
     values: tuple[str, ...] = ()
     length: int = 0
     writable: bool = True
@@ -60,8 +61,8 @@ def _text(length: int = 0, *, writable: bool = True) -> Field:
     return Field(Family.TEXT, length=length, writable=writable)
 
 
-def _choice(*values: str) -> Field:
-    return Field(Family.ENUM, values)
+def _choice(enumeration: str, *values: str) -> Field:
+    return Field(Family.ENUM, f"{_NAMESPACE}.{enumeration}", values)
 
 
 _NUMBER: Final = Field(Family.NUMBER)

@@ -23,7 +23,17 @@ from sandbox.commerce.entities import (
 )
 from sandbox.commerce.world import JsonObject, StoredOrder, World
 from sandbox.dataverse.errors import Refused, bad_query
-from sandbox.dataverse.query import Comparable, Family, Property, collated, compile_filter, read_query, sort_rows
+from sandbox.dataverse.query import (
+    Comparable,
+    Family,
+    Property,
+    collated,
+    compile_filter,
+    flag,
+    read_query,
+    sort_rows,
+    whole,
+)
 from sandbox.kit import exact_json
 from sandbox.kit.entities import legal_entities
 
@@ -118,11 +128,12 @@ class Headquarters:
             rows = (row for row in rows if row["dataAreaId"] == DEFAULT_COMPANY)
         found = list(rows) if test is None else [row for row in rows if test(row)]
         found = _ordered(entity, found, options.get("$orderby", ""))
-        top, skip = _whole(options, "$top"), _whole(options, "$skip") or 0
+        top = whole("$top", options["$top"]) if "$top" in options else None
+        skip = whole("$skip", options.get("$skip", "0"))
         asked = found[skip:] if top is None else found[skip : skip + top]
         page = asked[:PAGE_ROWS_MAX]
         body: JsonObject = {"@odata.context": f"{own_url(request)}/data/$metadata#{entity.name}"}
-        if options.get("$count") == "true":
+        if flag("$count", options.get("$count", "false")):
             body["@odata.count"] = len(found)
         select = _selection(entity, options)
         body["value"] = [_shown(row, select) for row in page]
@@ -216,12 +227,13 @@ def _options(request: web.Request) -> dict[str, str]:
     unknown = sorted(option for option in options if option not in _OPTIONS)
     if unknown:
         raise bad_query(f"The query parameter '{unknown[0]}' is not supported")
+    flag("cross-company", options.get("cross-company", "false"))
     return options
 
 
 def _property(entity: DataEntity, path: str) -> Property[JsonObject]:
     field = entity.field(path)
-    return Property(path, lambda row: comparable(field, row.get(path)), field.family)
+    return Property(path, lambda row: comparable(field, row.get(path)), field.family, field.enumeration, field.values)
 
 
 def _ordered(entity: DataEntity, rows: list[JsonObject], text: str) -> list[JsonObject]:
@@ -255,6 +267,8 @@ def _key_of(request: web.Request, entity: DataEntity, options: Mapping[str, str]
         if found is None:
             raise bad_query(f"The key '{text}' of {entity.name} is malformed.")
         name, value = found.group(1), found.group(2)
+        if name in key:
+            raise bad_query(f"The key '{text}' of {entity.name} gives '{name}' more than once.")
         is_number = entity.field(name).family is Family.NUMBER
         if is_number == value.startswith("'"):
             raise bad_query(f"The key value {value} of '{name}' is not of its type.")
@@ -266,15 +280,6 @@ def _key_of(request: web.Request, entity: DataEntity, options: Mapping[str, str]
     if set(key) != set(entity.key):
         raise bad_query(f"The key of {entity.name} is {', '.join(entity.key)}.")
     return key
-
-
-def _whole(options: Mapping[str, str], name: str) -> int | None:
-    text = options.get(name)
-    if text is None:
-        return None
-    if not text.isdigit():
-        raise bad_query(f"Invalid value '{text}' for {name} query option found.")
-    return int(text)
 
 
 def _fault(status: int, message: str) -> web.Response:

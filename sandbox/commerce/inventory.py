@@ -17,9 +17,9 @@ RECORDS_MAX: Final = 512
 _PRODUCTS_MAX: Final = 5000
 _PLACES_MAX: Final = 100
 _ATP_DAYS_MAX: Final = 180
-_DIMENSIONS: Final = {
-    name.lower(): name for name in ("siteId", "locationId", "colorId", "sizeId", "styleId", "configId")
-}
+# Colours and sizes are no dimensions of this environment: what has them is refused, never added up without them.
+_DIMENSIONS: Final = {name.lower(): name for name in ("siteId", "locationId")}
+_DIGITS_MAX: Final = 18  # before the point, and after it
 _CHANGE: Final = frozenset({"id", "organizationId", "productId", "dimensionDataSource", "dimensions", "quantities"})
 _SET: Final = _CHANGE | {"modifiedDateTimeUTC"}
 _SCHEDULE: Final = (_CHANGE - {"quantities"}) | {"quantitiesByDate"}
@@ -144,6 +144,8 @@ class InventoryVisibility:
     def _reserve(self, _: web.Request, content: Any) -> web.Response:
         record = _record(content, _RESERVE)
         quantity = _number(record.content.get("quantity"), "quantity")
+        if quantity <= 0:
+            raise Invalid("quantity: a quantity above zero was expected")
         done = self._world.inventory_ids.get(record.id)
         if done is None:
             known = self._known(record.place)
@@ -159,6 +161,8 @@ class InventoryVisibility:
             kept = {"reservationId": done, "place": list(record.place), "quantity": quantity,
                     "modifier": _modifier(record.content)}  # fmt: skip
             self._world.reservations.put(done, kept)
+        elif done not in self._world.reservations:
+            raise Invalid(f"id: {record.id} was the id of another kind of call")
         return exact_json.response({"reservationId": done, **_done(record.id)})
 
     def _unreserve(self, _: web.Request, content: Any) -> web.Response:
@@ -219,6 +223,8 @@ class InventoryVisibility:
         if not isinstance(query, dict) or not isinstance(query.get("filters"), dict):
             raise Invalid("filters: is missing")
         _only(query, _QUERY)
+        if query.get("groupByValues", []) != []:
+            raise Invalid("groupByValues: only [] is played here, one row per site and location")
         filters = _filters(query["filters"])
         days = _atp_days(query)
         with_negative = query.get("returnNegative", True) is not False
@@ -359,7 +365,10 @@ def _filters(given: JsonObject) -> dict[str, list[str]]:
 def _number(value: Any, name: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise Invalid(f"{name}: is not a number")
-    return Decimal(value)
+    number = Decimal(value)
+    if number and not -_DIGITS_MAX <= int(number.as_tuple().exponent) <= number.adjusted() < _DIGITS_MAX:
+        raise Invalid(f"{name}: is not a number of at most {_DIGITS_MAX} digits before and after the point")
+    return number
 
 
 def _moment(value: Any) -> datetime:

@@ -10,11 +10,13 @@ from aiohttp import web
 
 from sandbox.commerce.auth import Gate
 from sandbox.commerce.checkout import CreditCheck, credit_request
+from sandbox.commerce.entities import CUSTOMERS
 from sandbox.commerce.headquarters import Headquarters
 from sandbox.commerce.inventory import InventoryVisibility
 from sandbox.commerce.retail_server import RetailServer
 from sandbox.commerce.returns import return_order
 from sandbox.commerce.world import JsonObject, Rejected, StoredOrder, World
+from sandbox.dataverse.errors import Refused
 from sandbox.kit import exact_json
 from sandbox.kit.entities import legal_entities
 from sandbox.kit.events import RetryPolicy
@@ -112,6 +114,7 @@ class CommerceSimulator(Simulator):
         for given, name in (("name", "OrganizationName"), ("currency", "SalesCurrencyCode"), ("limit", "CreditLimit")):
             if body.get(given) is not None:
                 row[name] = body[given]
+        CUSTOMERS.checked({name: value for name, value in row.items() if CUSTOMERS.field(name).writable})
         self.world.customers.put((company, account), row)
         return row
 
@@ -137,9 +140,10 @@ class CommerceSimulator(Simulator):
     async def _ship(self, _: web.Request, body: JsonObject) -> JsonObject:
         """The goods leave; all of them where no lines are named."""
         stored = self._known(body.get("orderNumber"), body.get("legalEntity"))
-        if body.get("lines") is None:
+        lines = _lines(body)
+        if lines is None:
             self._keep_status(stored, "Shipped")
-        self._emit(stored, "order.shipped", lines=body.get("lines"), event_id=body.get("eventId"))
+        self._emit(stored, "order.shipped", lines=lines, event_id=body.get("eventId"))
         return {"orderNumber": stored.number}
 
     async def _return(self, _: web.Request, body: JsonObject) -> JsonObject:
@@ -154,20 +158,21 @@ class CommerceSimulator(Simulator):
             return {"orderNumber": stored.number}
         stored = self._known(body.get("orderNumber"), body.get("legalEntity"))
         if body.get("returnNumber") is not None:
-            made = return_order(stored, str(body["returnNumber"]), body.get("lines") or [], self._now())
+            made = return_order(stored, str(body["returnNumber"]), _lines(body) or [], self._now())
             kept = self.world.store(stored.company, made)
             self._emit(kept, "order.returned", order=kept.order, event_id=body.get("eventId"))
             return {"orderNumber": kept.number}
-        self._emit(stored, "order.returned", lines=body.get("lines"), event_id=body.get("eventId"))
+        self._emit(stored, "order.returned", lines=_lines(body), event_id=body.get("eventId"))
         return {"orderNumber": stored.number}
 
     async def _cancel(self, _: web.Request, body: JsonObject) -> JsonObject:
         """The order, or lines of it, will not be delivered."""
         stored = self._known(body.get("orderNumber"), body.get("legalEntity"))
-        if body.get("lines") is None:
+        lines = _lines(body)
+        if lines is None:
             self._keep_status(stored, "Canceled")
         self._emit(
-            stored, "order.cancelled", lines=body.get("lines"), decision_id=stored.decision_id,
+            stored, "order.cancelled", lines=lines, decision_id=stored.decision_id,
             event_id=body.get("eventId"),
         )  # fmt: skip
         return {"orderNumber": stored.number}
@@ -214,9 +219,22 @@ def _control(
     async def answer(request: web.Request) -> web.Response:
         content = await request.read()
         body = exact_json.loads_object(content) if content else {}
-        return exact_json.response(await serve(request, body))
+        try:
+            return exact_json.response(await serve(request, body))
+        except Refused as fault:
+            raise Rejected(fault.message) from fault
 
     return answer
+
+
+def _lines(body: JsonObject) -> list[JsonObject] | None:
+    """The lines that a call names, None where it means all of them."""
+    lines = body.get("lines")
+    if lines is None:
+        return None
+    if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
+        raise Rejected("lines: a list of objects was expected")
+    return lines
 
 
 def _company(body: JsonObject, order: JsonObject, world: World) -> str:

@@ -117,7 +117,10 @@ def _part(call: ApiCall, headers: CIMultiDict[str], content: bytes) -> Part:
         raise _malformed(f"'{_text(request_line)}' is not a request line")
     inner_head, _, body = (b"\r\n" + rest).partition(b"\r\n\r\n")
     method, url = found.group(1), found.group(2)
-    place = (url, "") if url.startswith("$") else split_url(url, call.origin)
+    try:
+        place = (url, "") if url.startswith("$") else split_url(url, call.origin)
+    except ValueError as fault:
+        raise _malformed(f"'{url}' is not an address") from fault
     if place is None:
         raise _malformed(f"'{url}' lies outside of the service")
     inner = _headers(inner_head)

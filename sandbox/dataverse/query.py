@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import Final
 from urllib.parse import unquote_plus
@@ -27,6 +27,7 @@ _TOKEN: Final = re.compile(
 )
 _COMPARISONS: Final = ("eq", "ne", "gt", "ge", "lt", "le")
 _DEPTH_MAX: Final = 100
+_WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _FUNCTIONS: Final = ("contains", "startswith", "endswith")
 _KNOWN_OPTIONS: Final = frozenset(
     {"$select", "$filter", "$orderby", "$expand", "$top", "$count", "$skiptoken", "$deltatoken"}
@@ -46,11 +47,13 @@ class Family(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Property[R]:
-    """A property path of a row: how to read it, and the family its values belong to."""
+    """A property path of a row: how to read it, the family its values belong to, and of an enumeration its members."""
 
     path: str
     getter: Getter[R]
     family: Family
+    enumeration: str = ""
+    members: tuple[str, ...] = ()
 
 
 type Resolve[R] = Callable[[str], Property[R]]
@@ -113,8 +116,8 @@ def read_options(found: Mapping[str, str]) -> Options:
         filter=found.get("$filter"),
         orderby=_ordering(found["$orderby"]) if "$orderby" in found else (),
         expand=_expands(found["$expand"]) if "$expand" in found else (),
-        top=_whole("$top", found["$top"]) if "$top" in found else None,
-        count=_flag("$count", found["$count"]) if "$count" in found else False,
+        top=whole("$top", found["$top"]) if "$top" in found else None,
+        count=flag("$count", found["$count"]) if "$count" in found else False,
         skiptoken=found.get("$skiptoken"),
         deltatoken=found.get("$deltatoken"),
         custom={name: value for name, value in found.items() if not name.startswith("$")},
@@ -235,7 +238,7 @@ class _Parser[R]:
         operator = self._take("name")
         if operator not in _COMPARISONS:
             raise self._fault()
-        literal = self._literal(found.family, operator)
+        literal = self._literal(found, operator)
         if operator == "eq" and literal is not None:
             self._equalities.append((found.path, collated(literal)))
         return _comparison(found.getter, operator, literal)
@@ -271,35 +274,43 @@ class _Parser[R]:
 
         return test
 
-    def _literal(self, family: Family, operator: str) -> Comparable:
+    def _literal(self, found: Property[R], operator: str) -> Comparable:
         group, text = self._peek()
         self._at += 1
-        literal: Comparable
-        match group:
-            case "text":
-                literal, own = _unquoted(text), Family.TEXT
-            case "guid":
-                literal, own = text.lower(), Family.GUID
-            case "enum":
-                literal, own = _unquoted(text[text.index("'") :]), Family.ENUM
-            case "instant":
-                literal, own = datetime.fromisoformat(text).astimezone(UTC), Family.MOMENT
-            case "day":
-                literal, own = date.fromisoformat(text), Family.MOMENT
-            case "number":
-                literal, own = Decimal(text), Family.NUMBER
-            case "name" if text in {"true", "false"}:
-                literal, own = text == "true", Family.FLAG
-            case "name" if text == "null" and operator in {"eq", "ne"}:
-                return None
-            case _:
-                raise self._fault()
-        if own is not family:
+        try:
+            literal, own = self._read(found, group, text, operator)
+        except ValueError as fault:  # the right form, and yet no such day
+            raise self._fault() from fault
+        if literal is not None and own is not found.family:
             raise bad_query(
                 "A binary operator with incompatible types was detected. Found operand types "
-                f"'{family.value}' and '{own.value}' for operator kind '{operator}'."
+                f"'{found.family.value}' and '{own.value}' for operator kind '{operator}'."
             )
         return literal
+
+    def _read(self, found: Property[R], group: str, text: str, operator: str) -> tuple[Comparable, Family]:
+        match group:
+            case "text":
+                return _unquoted(text), Family.TEXT
+            case "guid":
+                return text.lower(), Family.GUID
+            case "enum":
+                kind, member = text[: text.index("'")], _unquoted(text[text.index("'") :])
+                if found.family is Family.ENUM and (kind != found.enumeration or member not in found.members):
+                    raise bad_query(f"The string '{text}' is not a valid enumeration type constant.")
+                return member, Family.ENUM
+            case "instant":
+                return datetime.fromisoformat(text).astimezone(UTC), Family.MOMENT
+            case "day":
+                return date.fromisoformat(text), Family.MOMENT
+            case "number":
+                return _number(text), Family.NUMBER
+            case "name" if text in {"true", "false"}:
+                return text == "true", Family.FLAG
+            case "name" if text == "null" and operator in {"eq", "ne"}:
+                return None, found.family
+            case _:
+                raise self._fault()
 
 
 def _comparison[R](getter: Getter[R], operator: str, literal: Comparable) -> Test[R]:
@@ -334,6 +345,13 @@ def _same_moment_type(value: Comparable, wanted: Comparable) -> Comparable:
     if isinstance(value, date) and not isinstance(value, datetime) and isinstance(wanted, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return value
+
+
+def _number(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as fault:  # an exponent beyond all reason
+        raise ValueError(text) from fault
 
 
 def _unquoted(text: str) -> str:
@@ -381,13 +399,17 @@ def _split_outside_parentheses(text: str) -> list[str]:
     return [part for part in [*parts, text[start:]] if part.strip()]
 
 
-def _whole(name: str, text: str) -> int:
-    if not text.isdigit():
-        raise bad_query(f"Invalid value '{text}' for {name} query option found. It requires a non-negative integer.")
+def whole(name: str, text: str) -> int:
+    """The number an option gives. Raises Refused (400) where it is none, or more than Edm.Int32 holds."""
+    if not _WHOLE.fullmatch(text):
+        raise bad_query(
+            f"Invalid value '{text[:20]}' for {name} query option found. It requires a non-negative integer."
+        )
     return int(text)
 
 
-def _flag(name: str, text: str) -> bool:
+def flag(name: str, text: str) -> bool:
+    """The truth an option gives. Raises Refused (400) where it is none."""
     if text not in {"true", "false"}:
         raise bad_query(f"Invalid value '{text}' for {name} query option found.")
     return text == "true"

@@ -131,6 +131,8 @@ class Faults:
             raise ValueError("seconds, appliesAfter: not negative")
         if not 200 <= order.status <= 599:
             raise ValueError("status: between 200 and 599")
+        if not str("" if order.retry_after is None else order.retry_after).isprintable():
+            raise ValueError("retryAfter: seconds or a date, as they stand in a header")
         self._ordered += 1
         try:
             pattern = re.compile(order.match.path)

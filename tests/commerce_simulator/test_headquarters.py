@@ -61,6 +61,14 @@ async def test_orders_are_found_by_company_date_number_and_status(
         "$orderby=Total",
         "$expand=SalesOrderLines",
         "$top=many",
+        "$top=²",
+        "$skip=" + "9" * 5000,
+        "$count=perhaps",
+        "cross-company=perhaps",
+        "$filter=OrderCreationDateTime gt 2026-13-45T00:00:00Z",
+        "$filter=OrderTotalAmount gt 1e-99999999999999999999",
+        "$filter=SalesOrderStatus eq Microsoft.Dynamics.DataEntities.NoYes'Yes'",
+        "$filter=SalesOrderStatus eq Microsoft.Dynamics.DataEntities.SalesStatus'Lost'",
     ],
 )
 async def test_a_query_that_headquarters_cannot_answer_is_refused(shop: Shop, query: str) -> None:
@@ -119,6 +127,10 @@ async def test_a_customer_is_read_and_changed_by_its_whole_key(shop: Shop) -> No
     assert (await shop.get("/data/CustomersV3(dataAreaId='KW01',CustomerAccount='C-1')")).status == 404
     assert (await shop.get("/data/CustomersV3(CustomerAccount='C-9')")).status == 404
     assert (await shop.get("/data/CustomersV3(OrganizationName='Acme')")).status == 400
+
+
+async def test_a_key_that_says_one_field_twice_is_refused(shop: Shop) -> None:
+    assert (await shop.get("/data/CustomersV3(CustomerAccount='C-1',CustomerAccount='C-2')")).status == 400
 
 
 async def test_a_customer_changed_in_between_is_not_overwritten(shop: Shop) -> None:

@@ -85,6 +85,8 @@ async def test_quantities_keep_every_digit(shop: Shop) -> None:
         ({"productId": None}, "productId"),
         ({"dimensions": {"siteId": "GB10"}}, "locationId"),
         ({"dimensions": {**PLACE, "color": "red"}}, "color"),
+        ({"dimensions": {**PLACE, "colorId": "red"}}, "colorId"),
+        ({"quantities": {"sap": {"unrestricted": Decimal("1e999999999")}}}, "unrestricted"),
         ({"quantities": {}}, "quantities"),
         ({"quantities": {"sap": {"unrestricted": "5"}}}, "unrestricted"),
         ({"quantities": {"pos": {"inbound": 5}}}, "quantities"),
@@ -124,6 +126,18 @@ async def test_a_reservation_takes_from_what_is_promised_and_can_be_given_back(s
     beyond = (await shop.inventory("onhand/unreserve", back | {"id": "u-2", "OffsetQty": 5})).json
     assert (beyond["processingStatus"], beyond["totalInvalidOffsetQtyByReservId"]) == ("partialSuccess", 2)
     assert await _promised(shop) == 10
+
+
+@pytest.mark.parametrize("quantity", [0, -5])
+async def test_nothing_and_less_than_nothing_cannot_be_reserved(shop: Shop, quantity: int) -> None:
+    await shop.inventory("setonhand/sap/bulk", [_figure("1", 10)])
+    assert (await shop.inventory("onhand/reserve", _record("r-1", quantity=quantity))).status == 400
+    assert await _promised(shop) == 10
+
+
+async def test_the_id_of_a_figure_is_not_the_id_of_a_reservation_too(shop: Shop) -> None:
+    await shop.inventory("setonhand/sap/bulk", [_figure("1", 10)])
+    assert (await shop.inventory("onhand/reserve", _record("1", quantity=1))).status == 400
 
 
 async def _promised(shop: Shop) -> Any:

@@ -198,6 +198,22 @@ async def test_a_return_of_an_unknown_line_or_order_is_refused(shop: Shop) -> No
     assert (await shop.try_control("POST", "returns", {"orderNumber": "S-9"}))[0] == 400
 
 
+@pytest.mark.parametrize("call", ["returns", "shipments", "cancellations"])
+@pytest.mark.parametrize("lines", [5, [1], "all", {}])
+async def test_lines_that_are_none_are_refused_and_told_to_nobody(shop: Shop, call: str, lines: object) -> None:
+    await _sold(shop)
+    status, answer = await shop.try_control("POST", call, {"orderNumber": "S-1", "lines": lines})
+    assert (status, answer["error"]["message"]) == (400, "lines: a list of objects was expected")
+    await shop.control("POST", "shipments", {"orderNumber": "S-1", "eventId": "e-1"})
+    assert [event["id"] for event in await shop.told(1)] == ["e-1"]
+
+
+async def test_a_customers_limit_is_a_number(shop: Shop) -> None:
+    status, answer = await shop.try_control("PUT", "customers/C-1", {"limit": "plenty"})
+    assert status == 400
+    assert "CreditLimit" in answer["error"]["message"]
+
+
 async def test_one_number_in_two_companies_is_two_orders(shop: Shop) -> None:
     await shop.control("PUT", "orders/S-1", {"legalEntity": "GB01", "order": sales_order()})
     await shop.control("PUT", "orders/S-1", {"legalEntity": "JP01", "order": sales_order(CurrencyCode="JPY")})

@@ -110,6 +110,7 @@ async def test_the_control_surface_is_never_struck_and_lifts_faults() -> None:
         ({"kind": "reset", "count": 0}, "count"),
         ({"kind": "reset", "match": {"path": "("}}, "match.path"),
         ({"kind": "reset", "mach": {}}, "mach"),
+        ({"kind": "status", "retryAfter": "1\r\nX: y"}, "retryAfter"),
     ],
 )
 async def test_a_wrong_order_is_refused_and_names_the_field(order: dict[str, object], field: str) -> None:
