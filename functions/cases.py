@@ -10,18 +10,15 @@ from urllib.parse import urlencode
 import azure.functions as func
 
 from functions.answers import BodyRefused, answer, body_refused, malformed, problem, read_json, unavailable
+from functions.case_answers import case_as_data, fault_as_data, message_of, preview_as_data, result_as_data
 from functions.people import Person, may_read, require
 from functions.queries import duration, moment, read_query, whole
 from functions.traced import traced
-from shared import exact_json
 from shared.errors import ConcordError, Conflict, Fault, Malformed, Permanent, Transient
 from shared.wiring import Hub, hub
 
 if TYPE_CHECKING:
-    from shared.clients.http import WouldSend
-    from shared.domain.ledger import Document
-    from shared.domain.sales_orders import SalesOrder
-    from shared.flows.case_handling import Decided, Decision
+    from shared.flows.case_handling import Decision
     from shared.flows.case_preview import Preview
     from shared.stores.cases import Case, Wanted
 
@@ -51,7 +48,7 @@ async def cases_list(req: func.HttpRequest) -> func.HttpResponse:
         return unavailable(error)
     rest = [case for case in cases if after is None or (case.opened_at, case.id) < after]
     page = rest[:limit]
-    told: dict[str, Any] = {"cases": [_told(case) for case in page], "count": len(page), "total": len(cases)}
+    told: dict[str, Any] = {"cases": [case_as_data(case) for case in page], "count": len(page), "total": len(cases)}
     if len(rest) > limit:
         query = {name: value for name, value in req.params.items() if name in (*_FILTER, "limit")}
         onward = {**query, "after": f"{page[-1].opened_at.isoformat()},{page[-1].id}"}
@@ -70,7 +67,7 @@ async def cases_read(req: func.HttpRequest) -> func.HttpResponse:
         case = await connected.cases.read(req.route_params.get("id", ""))
         if case is None:
             return problem(404, "no such case", code="unknown-case")
-        return answer(_told(case) | await _message_of(case, connected))
+        return answer(case_as_data(case) | await message_of(case, connected))
     except Transient as error:
         return unavailable(error)
 
@@ -86,7 +83,7 @@ async def cases_preview(req: func.HttpRequest) -> func.HttpResponse:
         case = await connected.cases.read(req.route_params.get("id", ""))
         if case is None:
             return problem(404, "no such case", code="unknown-case")
-        return answer({"id": case.id} | _previewed(await _preview(case, connected)))
+        return answer({"id": case.id} | preview_as_data(await _preview(case, connected)))
     except ConcordError as error:
         return _faulted(error)
 
@@ -114,7 +111,7 @@ async def cases_decide(req: func.HttpRequest) -> func.HttpResponse:
         return body_refused(error)
     except ConcordError as error:
         return _faulted(error)
-    return answer(_told(decided), 202 if decision == "replay" else 200)
+    return answer(case_as_data(decided), 202 if decision == "replay" else 200)
 
 
 @bp.function_name("cases_replay_many")
@@ -136,7 +133,7 @@ async def cases_replay_many(req: func.HttpRequest) -> func.HttpResponse:
         return body_refused(error)
     except ConcordError as error:
         return _faulted(error)
-    told = [_result(one) for one in results]
+    told = [result_as_data(one) for one in results]
     return answer({"results": told, "replayed": sum(one["ok"] for one in told), "count": len(told)})
 
 
@@ -155,9 +152,9 @@ async def cases_preview_many(req: func.HttpRequest) -> func.HttpResponse:
                 if case is None:
                     raise Permanent("no such case", code="unknown-case")
                 preview = await _preview(case, connected)
-                told.append({"id": case_id, "ok": True} | _previewed(preview))
+                told.append({"id": case_id, "ok": True} | preview_as_data(preview))
             except (Conflict, Permanent, Transient) as error:
-                told.append({"id": case_id, "ok": False, **_fault(error)})
+                told.append({"id": case_id, "ok": False, **fault_as_data(error)})
     except BodyRefused as error:
         return body_refused(error)
     except ConcordError as error:
@@ -253,139 +250,6 @@ _QUERY: Mapping[str, Callable[[str], Any]] = {
     "limit": whole(1, _PAGE_MAX),
     "after": _cursor,
 }
-
-
-async def _message_of(case: Case, connected: Hub) -> dict[str, Any]:
-    """The message the case is about, and how many wait behind it."""
-    from shared.stores.parking import parked_in
-
-    if case.body is not None:
-        try:
-            return {"message": exact_json.loads(case.body), "followers": 0}
-        except Malformed:
-            return {"message": case.body[:4000].decode("utf-8", "backslashreplace"), "followers": 0}
-    parked = parked_in(await connected.records.read(case.business_key), case.flow)
-    if parked is None or parked.case_id != case.id or not parked.waiting:
-        return {"message": None, "followers": 0}
-    return {"message": exact_json.loads(parked.waiting[0].body), "followers": len(parked.waiting) - 1}
-
-
-def _told(case: Case) -> dict[str, Any]:
-    return {
-        "id": case.id,
-        "state": case.state,
-        "flow": case.flow,
-        "entity": case.business_key.split("|", 1)[0],
-        "legalEntity": case.legal_entity,
-        "key": case.key,
-        "kind": case.kind,
-        "code": case.code,
-        "reasons": case.reasons,
-        "parked": case.parked,
-        "correlationId": case.correlation_id,
-        "openedAt": case.opened_at.isoformat(),
-        "endedAt": case.ended_at.isoformat() if case.ended_at else None,
-        "endedBy": case.ended_by,
-        "comment": case.comment,
-    }
-
-
-def _previewed(preview: Preview) -> dict[str, Any]:
-    from shared.stores.records import reasons_as_data
-
-    return {
-        "would": preview.would,
-        "flow": preview.flow,
-        "reasons": reasons_as_data(preview.reasons),
-        "documents": [_document(one) for one in preview.documents],
-        "salesOrders": [_sales_order(one) for one in preview.sales_orders],
-        "writes": [_write(one) for one in preview.writes],
-        "publishes": [change.kind for change in preview.published],
-        "followers": preview.followers,
-    }
-
-
-def _document(document: Document) -> dict[str, Any]:
-    """The journal entry as it would be sent: debits positive, their sum with the credits zero."""
-    return {
-        "postingKey": document.key,
-        "kind": document.kind,
-        "order": document.order,
-        "companyCode": document.company_code,
-        "documentType": document.document_type,
-        "documentDate": document.document_date.isoformat(),
-        "postingDate": document.posting_date.isoformat(),
-        "currency": document.currency,
-        "gross": document.gross.text,
-        "balance": document.balance.text,
-        "lines": [
-            {
-                "kind": line.kind,
-                "account": line.account,
-                "side": "debit" if line.amount.amount > 0 else "credit",
-                "amount": line.amount.text,
-                "taxCode": line.tax_code,
-                "text": line.text,
-            }
-            for line in document.lines
-        ],
-    }
-
-
-def _sales_order(order: SalesOrder) -> dict[str, Any]:
-    """The sales order as it would be placed: each item's net and tax as SAP would have to compute them."""
-    return {
-        "postingKey": order.key,
-        "order": order.order,
-        "companyCode": order.company_code,
-        "type": order.rules.type,
-        "salesOrganization": order.rules.sales_organization,
-        "customer": order.customer,
-        "pricingDate": order.day.isoformat(),
-        "currency": order.currency,
-        "net": order.net.text,
-        "tax": order.tax.text,
-        "gross": order.gross.text,
-        "items": [
-            {
-                "item": item.number,
-                "lineId": item.line_id,
-                "material": item.material,
-                "quantity": f"{item.quantity:f}",
-                "price": f"{item.price.rate:f}",
-                "per": item.price.per,
-                "conditions": [{"type": kind, "amount": amount.text} for kind, amount in item.conditions],
-                "taxClassification": item.tax_classification,
-                "net": item.net.text,
-                "tax": item.tax.text,
-            }
-            for item in order.items
-        ],
-    }
-
-
-def _write(write: WouldSend) -> dict[str, Any]:
-    try:
-        body = exact_json.loads(write.body) if write.body else None
-    except Malformed:
-        body = write.body[:4000].decode("utf-8", "backslashreplace")
-    return {"system": write.system, "method": write.method, "path": write.path, "body": body}
-
-
-def _result(one: Decided) -> dict[str, Any]:
-    if one.fault is not None:
-        return {"id": one.id, "ok": False, **_fault(one.fault)}
-    return {"id": one.id, "ok": True, "state": one.case.state if one.case else ""}
-
-
-def _fault(error: ConcordError) -> dict[str, Any]:
-    match error:
-        case Permanent():
-            return {"code": error.code, "detail": str(error), "remedy": error.remedy}
-        case Conflict():
-            return {"code": "case-moved-on", "detail": str(error)}
-        case _:
-            return {"code": "unavailable", "detail": str(error)}
 
 
 def _faulted(error: ConcordError) -> func.HttpResponse:
