@@ -85,7 +85,8 @@ def _bare(inputs: Inputs) -> object:
         inputs,
         "count(*), count(c.key), count(l.reference), count(r.number), sum(c.total), sum(l.gross), sum(r.total), "
         "sum(c.tax), sum(l.tax), sum(r.tax), count(c.currency), count(l.currency), count(r.currency), "
-        "sum(l.open_balance), max(l.posting_date), count(l.is_reversed)",
+        "sum(l.open_balance), max(l.posting_date), count(l.is_reversed), bool_and(l.is_as_posted), "
+        "max(c.business_date), max(r.business_date)",
     )
 
 
@@ -139,16 +140,20 @@ def _write(folder: Path, rows: int) -> Inputs:
             posted_tax = tax + _PENNY if odd == 1 else tax
             if odd != 2:
                 ledger.add(
-                    LedgerDocument(key, name, "invoice", document, "GBP", posted, posted_tax, Decimal(0), day, odd == 3)
+                    LedgerDocument(
+                        key, name, "invoice", document, "GBP", posted, posted_tax, Decimal(0), day, odd == 3, True
+                    )
                 )
             if odd == 4:
                 ledger.add(
-                    LedgerDocument(key, name, "invoice", f"{document}-2", "GBP", total, tax, Decimal(0), day, False)
+                    LedgerDocument(
+                        key, name, "invoice", f"{document}-2", "GBP", total, tax, Decimal(0), day, False, True
+                    )
                 )
             if odd != 5:
-                crm.add(CrmOrder(name, "GBP", total - _PENNY if odd == 6 else total, tax))
+                crm.add(CrmOrder(name, "GBP", total - _PENNY if odd == 6 else total, tax, day))
             if odd == 7:
-                crm.add(CrmOrder(f"X-{number}", "GBP", total, tax))
+                crm.add(CrmOrder(f"X-{number}", "GBP", total, tax, day))
     return Inputs(*(stage.as_parquet() for stage in stages))
 
 

@@ -1,6 +1,5 @@
-"""What the control surface arranges in the simulated world: accounts, prices, stock, documents nobody posted."""
+"""What the control surface arranges in the simulated world: accounts, prices, stock."""
 
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -8,8 +7,8 @@ import msgspec
 
 from sandbox.kit.entities import LegalEntity, legal_entities
 from sandbox.sap import ledger, state_view
-from sandbox.sap.configuration import BANK, BASE_UNIT, RECEIVABLES, REVENUE, decimals, plants
-from sandbox.sap.records import Condition, CreditAccount, Document, Draft, Stock
+from sandbox.sap.configuration import BASE_UNIT, decimals, plants
+from sandbox.sap.records import Condition, CreditAccount, Stock
 from sandbox.sap.world import World, forever
 
 
@@ -77,30 +76,6 @@ class RepeatabilityOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Whether the Gateway's framework for repeatable requests is set up."""
 
     supported: bool
-
-
-class ForgedDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """POST /__sim/documents: a document that nobody posted through the front door."""
-
-    legal_entity: str
-    gross: Decimal
-    order: str = ""
-    reference: str = ""
-    kind: str = "invoice"
-    customer: str | None = None
-    currency: str | None = None
-    posting_date: date | None = None
-
-
-class DocumentChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """PATCH /__sim/documents/{id}. `gross` moves the settlement and the first other line alike."""
-
-    order: str | None = None
-    reference: str | None = None
-    kind: str | None = None
-    posting_date: date | None = None
-    reversed: bool | None = None
-    gross: Decimal | None = None
 
 
 def legal_entity(code: str) -> LegalEntity:
@@ -255,49 +230,3 @@ def set_condition(world: World, account: str, material: str, order: ConditionOrd
         raise ValueError("to: before from")
     world.put_condition(condition)
     return condition
-
-
-def forge(world: World, order: ForgedDocument) -> Document:
-    entity = legal_entity(order.legal_entity)
-    currency = order.currency or entity.currency
-    check_amount(order.gross, currency, "gross")
-    day = order.posting_date or world.today(entity.code)
-    settled = (
-        Draft(order.gross, currency, customer=order.customer, gl_account=RECEIVABLES)
-        if order.customer
-        else Draft(order.gross, currency, gl_account=BANK)
-    )
-    drafts = [settled, Draft(-order.gross, currency, gl_account=REVENUE)]
-    entry = ledger.Entry(
-        entity.code, "DR", day, day, drafts, reference=order.reference, reference1=order.order, reference2=order.kind
-    )
-    return ledger.post(world, entry)
-
-
-def change_document(world: World, document: Document, order: DocumentChange) -> Document:
-    changed = replace(document, changed_at=world.stamp())
-    if order.order is not None:
-        changed = replace(changed, reference1=order.order)
-    if order.reference is not None:
-        changed = replace(changed, reference=order.reference)
-    if order.kind is not None:
-        changed = replace(changed, reference2=order.kind)
-    if order.posting_date is not None:
-        changed = replace(changed, posting_date=order.posting_date, fiscal_year=document.fiscal_year)
-    if order.reversed is not None:
-        changed = replace(changed, reversed_by=document.number if order.reversed else "")
-    lines = ledger.lines_of(world, document)
-    difference = Decimal(0)
-    if order.gross is not None:
-        check_amount(order.gross, document.currency, "gross")
-        difference = order.gross - ledger.gross(lines)
-    world.documents.put(document.key, changed)
-    settlement = next((line.item for line in lines if line.customer), lines[0].item)
-    other = next(line.item for line in lines if line.item != settlement)
-    for line in lines:
-        moved = difference if line.item == settlement else -difference if line.item == other else Decimal(0)
-        world.lines.put(
-            line.key,
-            replace(line, document=changed, amount=line.amount + moved, local_amount=line.local_amount + moved),
-        )
-    return changed

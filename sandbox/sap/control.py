@@ -12,7 +12,7 @@ from aiohttp import web
 from sandbox.kit import exact_json
 from sandbox.sap import arrangements, ledger, state_view
 from sandbox.sap.arrangements import legal_entity
-from sandbox.sap.records import CreditAccount, Document
+from sandbox.sap.records import CreditAccount
 from sandbox.sap.services.billing import bill, cancel, due_on
 from sandbox.sap.world import World
 
@@ -85,24 +85,6 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
         world.lag_seconds = order.seconds
         return exact_json.response({"seconds": order.seconds})
 
-    async def forge_document(request: web.Request) -> web.Response:
-        order = _read(await request.read(), arrangements.ForgedDocument)
-        with world.state.atomic():
-            document = arrangements.forge(world, order)
-        return exact_json.response(state_view.document(world, document))
-
-    async def alter_document(request: web.Request) -> web.Response:
-        order = _read(await request.read(), arrangements.DocumentChange)
-        with world.state.atomic():
-            document = arrangements.change_document(world, _document(world, request.match_info["id"]), order)
-        return exact_json.response(state_view.document(world, document))
-
-    async def delete_document(request: web.Request) -> web.Response:
-        document = _document(world, request.match_info["id"])
-        shown = state_view.document(world, document)
-        ledger.remove(world, document)
-        return exact_json.response(shown)
-
     async def bill_order(request: web.Request) -> web.Response:
         order = world.sales_orders.get(request.match_info["order"])
         if order is None:
@@ -150,9 +132,6 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
         ("POST", "payments", pay),
         ("PUT", "periods/{company_code}/{month}", put_period),
         ("PUT", "exposure-lag", put_lag),
-        ("POST", "documents", forge_document),
-        ("PATCH", "documents/{id}", alter_document),
-        ("DELETE", "documents/{id}", delete_document),
         ("POST", "sales-orders/{order}/bill", bill_order),
         ("POST", "billing-run", bill_due),
         ("POST", "billing-documents/{billing}/cancel", cancel_billing),
@@ -210,11 +189,3 @@ def _shown_account(world: World, credit: CreditAccount) -> dict[str, object]:
         "blocked": credit.blocked,
         "riskClass": credit.risk_class,
     }
-
-
-def _document(world: World, identifier: str) -> Document:
-    parts = identifier.split("-")
-    document = world.documents.get((parts[0], parts[1], parts[2])) if len(parts) == 3 else None
-    if document is None:
-        raise web.HTTPNotFound(text=f"no document {identifier}")
-    return document

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from sandbox.kit.events import RetryPolicy
 from sandbox.kit.simulator import Settings, Simulator
 from sandbox.kit.state import Clock
-from sandbox.sap import batch, control, notify, odata, query, soap, state_view
+from sandbox.sap import batch, control, notify, odata, query, soap, state_view, tampering
 from sandbox.sap.configuration import CLIENT
 from sandbox.sap.edm import Service
 from sandbox.sap.errors import SapError
@@ -83,6 +83,7 @@ class SapSimulator(Simulator):
             app.router.add_route(method, odata.ROOT + "/{service}/{path:.*}", self._odata)
         app.router.add_post(soap.PATH, self._soap)
         control.add_routes(app, self)
+        tampering.add_routes(app, self)
 
     def reset(self) -> None:
         """An empty system with its customising."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
@@ -25,6 +25,7 @@ from shared.clients.odata import ODataV2, any_of, day, decimal, where
 from shared.domain.ledger import Document, DocumentLine
 from shared.domain.money import Money
 from shared.domain.rulings import Reason
+from shared.domain.sealing import content_of_document, header_text
 from shared.errors import OutcomeUnknown
 
 PATH = "/sap/bc/srt/scs_ext/sap/journalentrycreaterequestconfi"
@@ -36,7 +37,8 @@ _ITEMS = "A_OperationalAcctgDocItemCube"
 _SELECT = (
     "CompanyCode,FiscalYear,AccountingDocument,AccountingDocumentItem,AccountingDocumentType,DocumentReferenceID,"
     "Reference1InDocumentHeader,Reference2InDocumentHeader,PostingDate,DocumentDate,FinancialAccountType,Customer,"
-    "GLAccount,TaxCode,AmountInTransactionCurrency,TransactionCurrency,DocumentItemText,ReverseDocument"
+    "GLAccount,TaxCode,AmountInTransactionCurrency,TransactionCurrency,DocumentItemText,ReverseDocument,"
+    "AccountingDocumentHeaderText"
 )
 _ERROR_SEVERITY = 3
 _HEADLINE = "609(RW)"
@@ -100,6 +102,7 @@ class LedgerItem:
     tax_code: str
     amount: Money
     text: str
+    header_text: str = ""
 
 
 class LedgerPort(Protocol):
@@ -192,7 +195,7 @@ def envelope(document: Document, rules: SapRules, now: datetime) -> bytes:
         "BusinessTransactionType": rules.business_transaction_type,
         "AccountingDocumentType": document.document_type,
         "DocumentReferenceID": document.key,
-        "DocumentHeaderText": order[:25],
+        "DocumentHeaderText": header_text(order, content_of_document(replace(document, order=order)).seal),
         "CreatedByUser": rules.logical_system,
         "CompanyCode": document.company_code,
         "DocumentDate": document.document_date.isoformat(),
@@ -313,4 +316,5 @@ def _item(row: dict[str, object]) -> LedgerItem:
         tax_code=str(row["TaxCode"] or ""),
         amount=Money(Decimal(decimal(row, "AmountInTransactionCurrency")), currency),
         text=str(row["DocumentItemText"] or ""),
+        header_text=str(row["AccountingDocumentHeaderText"] or ""),
     )

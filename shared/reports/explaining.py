@@ -21,6 +21,7 @@ from shared.domain.fiscal import business_day
 from shared.domain.ledger import posting_key
 from shared.domain.money import DECIMALS, Money
 from shared.mapping.engine import moment
+from shared.reports.altering import Alteration, alteration_in_sap
 from shared.reports.staging import commerce_order, ledger_document
 from shared.reports.three_way import Finding, Joined
 from shared.stores.cases import OPEN, Case
@@ -57,10 +58,23 @@ class Explained:
     stands: bool = False
     case_id: str = ""
     resend: bool = False
+    moved: Decimal | None = None
+    """What was moved inside a document, where its total does not show it."""
 
     @property
     def is_in_flight(self) -> bool:
         return self.row_class == IN_FLIGHT
+
+    @property
+    def differences(self) -> dict[str, Decimal]:
+        """By how much the two sides differ, by currency, as absolute amounts: of the total, else of the tax, else of
+        what was moved inside the document.
+        """
+        finding = self.finding
+        if finding.found_currency != finding.currency and finding.found_currency:
+            return {finding.currency: abs(finding.expected), finding.found_currency: abs(finding.found)}
+        total, tax = abs(finding.expected - finding.found), abs(finding.expected_tax - finding.found_tax)
+        return {finding.currency: total or tax or self.moved or Decimal(0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,7 @@ class _Known:
     """What is known of one order."""
 
     entity: LegalEntity
+    number: str
     dossier: Dossier
     evidence: Sequence[Evidence]
     case: Case | None
@@ -92,7 +107,7 @@ async def explain(joined: Joined, entity: LegalEntity, hub: Hub) -> list[Explain
         for number, findings in orders:
             key = f"order|{entity.code}|{number}"
             dossier, evidence = await asyncio.gather(hub.records.read(key), hub.records.read_evidence(key))
-            known = _Known(entity, dossier, evidence, cases.get((entity.code, number)), hub)
+            known = _Known(entity, number, dossier, evidence, cases.get((entity.code, number)), hub)
             found[number] = await _order(findings, known)
 
     orders = iter(list(by_number.items()))
@@ -104,27 +119,29 @@ async def explain(joined: Joined, entity: LegalEntity, hub: Hub) -> list[Explain
 
 async def _order(findings: Sequence[Finding], known: _Known) -> list[Explained]:
     rows = [await _explain(finding, known) for finding in findings]
-    return _paired(rows, known)
+    return await _paired(rows, known)
 
 
 async def _explain(finding: Finding, known: _Known) -> Explained:
     row = Explained(finding, finding.kind, False, finding.kind, finding.message)
     match finding.system, finding.kind:
         case "sap", "missing_in_sap":
-            row = await _not_billed(row, known) or _not_posted(row, known)
+            row = await _not_billed(row, known) or await _not_posted(row, known)
             return row if row.explained or row.code != finding.kind else await _elsewhere_in_sap(row, known)
         case "crm", "missing_in_crm":
             row = _not_written(row, known)
             return row if row.explained or row.code != finding.kind else await _elsewhere_in_crm(row, known)
         case "sap", "missing_in_commerce":
-            row = _own_document(row, known)
+            row = await _own_document(row, known)
             return row if row.stands or row.code != finding.kind else await _elsewhere_in_commerce(row, known)
         case _, "missing_in_commerce":
             return await _elsewhere_in_commerce(row, known)
-        case _, "period":
-            return _late_posting(row, known)
-        case _, "amount" | "tax" | "currency":
-            return _altered(row, known)
+        case "sap", "period":
+            return await _late_posting(row, known)
+        case "sap", "amount" | "tax" | "currency" | "lines":
+            return await _altered_in_sap(row, known)
+        case "crm", "amount" | "tax" | "currency" | "date":
+            return _altered_in_crm(row, known)
         case "sap", _:
             return _repeated(row, known)
         case _:
@@ -144,7 +161,7 @@ def _repeated(row: Explained, known: _Known) -> Explained:
     return replace(row, reason=said)
 
 
-def _not_posted(row: Explained, known: _Known) -> Explained:
+async def _not_posted(row: Explained, known: _Known) -> Explained:
     """Why an order is not on the ledger: it waits, a person has to decide, or nothing was to be posted."""
     if waiting := _waiting(row, _LEDGER, known):
         return waiting
@@ -153,8 +170,7 @@ def _not_posted(row: Explained, known: _Known) -> Explained:
         return _flying(row, "its posting is under way")
     claim = known.claim_of(row.finding.reference)
     if claim is not None:
-        gone = f"posted as {_name(claim)} ({claim.entry.total}), and that document is not on the ledger any more"
-        return replace(row, code="document_gone", reason=gone)
+        return await _gone(row, claim, known)
     shipped = [claim for claim in claims if claim.kind == "shipment" and claim.is_settled]
     if shipped:
         parts = sum((claim.entry.total.amount for claim in shipped), Decimal(0))
@@ -169,6 +185,27 @@ def _not_posted(row: Explained, known: _Known) -> Explained:
         reason = decided[-1].reasons[0]
         return _because(row, reason["code"], reason["message"])
     return _by_case(row, known) or row
+
+
+async def _gone(row: Explained, claim: Claim, known: _Known) -> Explained:
+    """An order's document that does not stand in its month under its key any more, and what became of it."""
+    items = await known.hub.sap_ledger.items_of(known.entity.company_code, claim.key)
+    items = [item for item in items if item.document.name == _name(claim)]
+    posted = f"posted as {_name(claim)} ({claim.entry.total})"
+    if not items:
+        said = f"{posted}, and that document is not on the ledger any more"
+        return replace(row, code="document_gone", reason=said)
+    if any(item.document.is_reversed for item in items):
+        return replace(row, code="reversed", reason=f"{posted}, and that document is reversed")
+    altered = alteration_in_sap(claim, items, known.entity)
+    if altered is not None:
+        said = f"SAP was altered: {posted} and stands with {altered.words}"
+        return replace(row, row_class="period", code="altered_in_sap", reason=said)
+    business_date = claim.entry.business_date
+    if row.finding.business_date != business_date:
+        said = f"Commerce was altered after posting: {posted} for {business_date}, it has {row.finding.business_date}"
+        return replace(row, row_class="period", code="altered_in_commerce", reason=said)
+    return _flying(row, f"{_name(claim)} was posted while this was read: reconcile again")
 
 
 def _not_written(row: Explained, known: _Known) -> Explained:
@@ -260,7 +297,7 @@ def _by_case(row: Explained, known: _Known) -> Explained | None:
     return replace(_because(row, "case", f"held for a person: {said}"), case_id=case.id)
 
 
-def _own_document(row: Explained, known: _Known) -> Explained:
+async def _own_document(row: Explained, known: _Known) -> Explained:
     """A document beside the order's own: a return, cancellation or shipment stands when our claim says so."""
     claim = known.claim_of(row.finding.reference)
     if claim is None:
@@ -271,42 +308,99 @@ def _own_document(row: Explained, known: _Known) -> Explained:
     if not claim.event and claim.kind != "cancellation":
         said = f"posted as {_name(claim)} ({claim.entry.total}), and Commerce has no such order any more"
         return replace(row, code="order_gone", reason=said)
-    if claim.entry.total.amount != row.finding.found or claim.entry.currency != row.finding.currency:
-        said = f"SAP was altered: posted as {claim.entry.total}, {row.finding.document} has {_amount(row.finding)}"
-        return replace(row, row_class="amount", code="altered_in_sap", reason=said)
+    differs = claim.entry.total.amount != row.finding.found or claim.entry.currency != row.finding.found_currency
+    if differs or not row.finding.is_as_posted:
+        altered = await _against_the_claim(row, claim, known)
+        if altered is not None:
+            return altered
     return replace(row, explained=True, stands=True, code=claim.kind, reason=f"{claim.kind} of the order")
 
 
-def _late_posting(row: Explained, known: _Known) -> Explained:
+async def _late_posting(row: Explained, known: _Known) -> Explained:
     claim = known.claim_of(row.finding.reference)
-    if claim is None or claim.posting_date != row.finding.posting_date:
-        return row
-    return _because(row, "posting_date", f"posted with the date {claim.posting_date} that policy gave it")
-
-
-def _altered(row: Explained, known: _Known) -> Explained:
-    """Which side was altered: the claim keeps what was posted, to the cent."""
-    finding = row.finding
-    claim = known.claim_of(finding.reference)
-    other = {"sap": "SAP", "crm": "the customer history"}[finding.system]
-    if finding.system == "crm" and (waiting := _waiting(row, _HISTORY, known)):
-        return waiting
     if claim is None:
-        return replace(row, reason=f"{finding.message}; nothing says what was posted")
-    if finding.kind == "amount":
-        was, commerce, theirs = claim.entry.total.amount, finding.expected, finding.found
-        if was == commerce and theirs == was:
-            return replace(row, code=f"altered_in_{finding.system}", reason=f"{other} was altered: {finding.message}")
-        if was == theirs:
-            if known.case is not None and known.case.code == "changed_after_posting":
-                return _by_case(row, known) or row
-            said = f"Commerce was altered after posting: {claim.entry.total} was posted, Commerce has {_money(finding)}"
-            return replace(row, code="altered_in_commerce", reason=said)
-        if was == commerce:
-            said = f"{other} was altered: {claim.entry.total} was posted, {other} has {_amount(finding)}"
-            return replace(row, code=f"altered_in_{finding.system}", reason=said)
-        return replace(row, code="altered", reason=f"{finding.message}; {claim.entry.total} was posted")
-    return replace(row, reason=f"{finding.message}; posted with {claim.entry.tax} of tax in {claim.entry.currency}")
+        return row
+    if claim.posting_date == row.finding.posting_date:
+        return _because(row, "posting_date", f"posted with the date {claim.posting_date} that policy gave it")
+    return await _against_the_claim(row, claim, known) or row
+
+
+async def _altered_in_sap(row: Explained, known: _Known) -> Explained:
+    """Which side was altered: the claim keeps what was posted, to the cent and the line."""
+    claim = known.claim_of(row.finding.reference)
+    if claim is None:
+        return replace(row, reason=f"{_differing(row.finding)}; nothing says what was posted")
+    in_sap = await _against_the_claim(row, claim, known)
+    if in_sap is not None:
+        return in_sap
+    if row.finding.kind == "lines":
+        return replace(row, explained=True, stands=True, code="header_text", reason="its lines are those posted")
+    return _altered_in_commerce(row, claim, known)
+
+
+async def _against_the_claim(row: Explained, claim: Claim, known: _Known) -> Explained | None:
+    """The document as it stands against what was posted; None where it is the same."""
+    items = await known.hub.sap_ledger.items_of(known.entity.company_code, claim.key)
+    items = [item for item in items if item.document.name == row.finding.document]
+    altered = alteration_in_sap(claim, items, known.entity)
+    if altered is None:
+        return None
+    said = f"SAP was altered: {altered.words}"
+    if row.finding.system == "sap" and row.finding.kind != "missing_in_commerce" and _is_altered(row.finding, claim):
+        said += f"; Commerce was altered too: {_differing(row.finding)}"
+    return _with(row, altered, code="altered_in_sap", reason=said)
+
+
+def _with(row: Explained, altered: Alteration, *, code: str, reason: str) -> Explained:
+    row_class = "amount" if row.row_class == "missing_in_commerce" else row.row_class
+    return replace(row, row_class=row_class, code=code, reason=reason, moved=altered.moved)
+
+
+def _altered_in_crm(row: Explained, known: _Known) -> Explained:
+    finding = row.finding
+    if waiting := _waiting(row, _HISTORY, known):
+        return waiting
+    claim = known.claim_of(finding.reference)
+    if claim is None:
+        return replace(row, reason=f"{_differing(finding)}; nothing says what was posted")
+    if _is_altered(finding, claim):
+        return _altered_in_commerce(row, claim, known)
+    said = f"the customer history was altered: {_differing(finding)}"
+    return replace(row, code="altered_in_crm", reason=said)
+
+
+def _altered_in_commerce(row: Explained, claim: Claim, known: _Known) -> Explained:
+    if known.case is not None and known.case.code == "changed_after_posting":
+        return _by_case(row, known) or row
+    was = f"{claim.entry.total} with {claim.entry.tax} of tax was posted for {claim.entry.business_date}"
+    said = f"Commerce was altered after posting: {was}; {_differing(row.finding)}"
+    return replace(row, code="altered_in_commerce", reason=said)
+
+
+def _is_altered(finding: Finding, claim: Claim) -> bool:
+    """Whether Commerce no longer has what was posted."""
+    entry = claim.entry
+    return (finding.expected, finding.expected_tax, finding.currency, finding.business_date) != (
+        entry.total.amount,
+        entry.tax.amount,
+        entry.currency,
+        entry.business_date,
+    )
+
+
+def _differing(finding: Finding) -> str:
+    """What the two sides have, in words; only what is not the same."""
+    here, there = "Commerce", {"sap": "SAP", "crm": "the customer history"}[finding.system]
+    amounts = (finding.expected, finding.currency), (finding.found, finding.found_currency or finding.currency)
+    taxes = (finding.expected_tax, finding.currency), (finding.found_tax, finding.found_currency or finding.currency)
+    parts = [
+        f"{here} has {_told(*mine)}{word}, {there} {_told(*theirs)}"
+        for (mine, theirs), word in ((amounts, ""), (taxes, " of tax"))
+        if mine != theirs
+    ]
+    if finding.system == "crm" and finding.found_date != finding.business_date:
+        parts.append(f"{here} has the business date {finding.business_date}, {there} {finding.found_date or 'none'}")
+    return "; ".join(parts) or finding.message
 
 
 async def _elsewhere_in_sap(row: Explained, known: _Known) -> Explained:
@@ -368,32 +462,47 @@ async def _elsewhere_in_commerce(row: Explained, known: _Known) -> Explained:
     return replace(row, row_class="period", code="other_period", reason=said)
 
 
-def _paired(rows: list[Explained], known: _Known) -> list[Explained]:
+async def _paired(rows: list[Explained], known: _Known) -> list[Explained]:
     """An order that looks like a return from its header and was posted as a sale (an exchange), or the other way.
 
-    The join knows one posting key of an order; where the ledger has it under the other, both findings are one match.
+    The join knows one posting key of an order; where the ledger has it under the other, both findings are one: of the
+    order and the document that was posted for it.
     """
-    missing = [row for row in rows if row.finding.kind == "missing_in_sap" and not row.explained]
-    for row in missing:
-        keys = {posting_key(known.entity.code, row.finding.number, kind, "") for kind in ("invoice", "return")}
-        other = next(
-            (
-                one
-                for one in rows
-                if one.finding.system == "sap"
-                and one.finding.kind == "missing_in_commerce"
-                and one.finding.reference in keys
-                and one.finding.currency == row.finding.currency
-                and one.finding.found == row.finding.expected
-            ),
-            None,
-        )
-        if other is not None:
-            said = f"posted as {other.finding.document}"
-            rows = [
-                replace(one, explained=True, stands=True, reason=said) if one in (row, other) else one for one in rows
-            ]
-    return rows
+    keys = {posting_key(known.entity.code, known.number, kind, "") for kind in ("invoice", "return")}
+    missing = next((one for one in rows if one.finding.kind == "missing_in_sap" and not one.explained), None)
+    other = next(
+        (
+            one
+            for one in rows
+            if one.finding.system == "sap"
+            and one.finding.kind == "missing_in_commerce"
+            and one.finding.reference in keys
+            and known.claim_of(one.finding.reference) is not None
+        ),
+        None,
+    )
+    if missing is None or other is None:
+        return rows
+    expected = missing.finding
+    finding = replace(
+        other.finding,
+        kind="amount",
+        expected=expected.expected,
+        expected_tax=expected.expected_tax,
+        currency=expected.currency,
+        business_date=expected.business_date,
+    )
+    same = (finding.expected, finding.expected_tax, finding.currency) == (
+        finding.found,
+        finding.found_tax,
+        finding.found_currency,
+    )
+    row = Explained(finding, "amount", False, "amount", finding.message)
+    if same and finding.is_as_posted:
+        row = replace(row, explained=True, stands=True, code="posted_as_sale", reason=f"posted as {finding.document}")
+    else:
+        row = await _altered_in_sap(row, known)
+    return [row, *(one for one in rows if one not in (missing, other))]
 
 
 def _because(row: Explained, code: str, reason: str) -> Explained:
@@ -409,11 +518,11 @@ def _name(claim: Claim) -> str:
 
 
 def _amount(finding: Finding) -> str:
-    return f"{amount_text(finding.found, finding.currency)} {finding.currency}"
+    return _told(finding.found, finding.found_currency or finding.currency)
 
 
-def _money(finding: Finding) -> str:
-    return f"{amount_text(finding.expected, finding.currency)} {finding.currency}"
+def _told(amount: Decimal, currency: str) -> str:
+    return f"{amount_text(amount, currency)} {currency}"
 
 
 def amount_text(amount: Decimal, currency: str) -> str:

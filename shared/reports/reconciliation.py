@@ -109,7 +109,7 @@ def assemble(
     for row in open_rows:
         by_order.setdefault(row.finding.number or row.finding.reference or row.finding.document, []).append(row)
     unexplained = sum(1 for found in by_order.values() if not all(row.explained for row in found))
-    proved = {row.finding.number for row in rows if row.stands and row.finding.kind == "missing_in_sap"}
+    proved = {row.finding.number for row in rows if row.stands and row.finding.kind != "missing_in_commerce"}
     return Reconciliation(
         legal_entity=legal_entity,
         period=period,
@@ -191,7 +191,9 @@ def row_as_json(legal_entity: str, row: Explained) -> dict[str, Any]:
         "document": finding.document,
         "currency": finding.currency,
         "expected": amount_text(finding.expected, finding.currency),
-        "found": amount_text(finding.found, finding.currency),
+        "found": amount_text(finding.found, finding.found_currency or finding.currency),
+        "foundCurrency": finding.found_currency or finding.currency,
+        "difference": {name: amount_text(amount, name) for name, amount in row.differences.items()},
         "businessDate": finding.business_date.isoformat() if finding.business_date else None,
         "postingDate": finding.posting_date.isoformat() if finding.posting_date else None,
         "explained": row.explained,
@@ -271,8 +273,8 @@ def _differences(
     sums = dict.fromkeys(currencies, _ZERO)
     for row in rows:
         if not row.explained:
-            currency = row.finding.currency
-            sums[currency] = sums.get(currency, _ZERO) + abs(row.finding.expected - row.finding.found)
+            for currency, amount in row.differences.items():
+                sums[currency] = sums.get(currency, _ZERO) + amount
     for one in unlisted:
         sums[one.currency] = sums.get(one.currency, _ZERO) + one.difference
     return dict(sorted(sums.items()))

@@ -20,6 +20,7 @@ from shared.authority.ledger import LegalEntity
 from shared.clients.sap_ledger import LedgerItem
 from shared.domain.ledger import GIFT_CARD_SOLD, is_posting_key, posting_key
 from shared.domain.money import decimal_of
+from shared.domain.sealing import Content, amounts_by_place, seal_in
 from shared.errors import Fault, Malformed
 from shared.reports.three_way import COLUMNS, HASHES, CommerceOrder, CrmOrder, Inputs, LedgerDocument, quoted
 from shared.wiring import Hub
@@ -222,6 +223,30 @@ def ledger_document(items: Sequence[LedgerItem], entity: LegalEntity) -> LedgerD
         open_balance=_sum(item for item in lines if item.customer == entity.one_time_account),
         posting_date=head.posting_date,
         is_reversed=any(item.document.is_reversed for item in lines),
+        is_as_posted=seal_in(head.header_text) == content_of_items(lines, entity).seal,
+    )
+
+
+def content_of_items(items: Iterable[LedgerItem], entity: LegalEntity) -> Content:
+    """What one document says on the ledger, in the words of its seal."""
+    lines = list({item.item: item for item in items}.values())
+    head, tax_account = lines[0], entity.accounts["tax"]
+    return Content(
+        head.reference,
+        head.order,
+        head.document.company_code,
+        "/".join(sorted({item.amount.currency for item in lines})),
+        head.document_date,
+        head.posting_date,
+        amounts_by_place(
+            (
+                "customer" if item.customer else "tax" if item.account == tax_account else "account",
+                item.customer or item.account,
+                item.tax_code,
+                item.amount.amount,
+            )
+            for item in lines
+        ),
     )
 
 
@@ -231,7 +256,8 @@ def _sum(items: Iterable[LedgerItem]) -> Decimal:
 
 async def _crm_orders(entity: LegalEntity, first: date, last: date, hub: Hub) -> AsyncIterator[CrmOrder]:
     query = {
-        "$select": "ordernumber,concord_orderkey,totalamount,totaltax,_transactioncurrencyid_value",
+        "$select": "ordernumber,concord_orderkey,concord_businessdate,totalamount,totaltax,"
+        "_transactioncurrencyid_value",
         "$filter": f"concord_legalentity eq '{entity.code}' and concord_businessdate ge {first} "
         f"and concord_businessdate le {last}",
         "$orderby": "concord_orderkey,salesorderid",
@@ -250,6 +276,7 @@ async def crm_order(row: Mapping[str, Any], hub: Hub) -> CrmOrder:
         currency=await hub.dataverse.currency_code(currency) or "unknown" if currency else "unknown",
         total=_amount(row, "totalamount"),
         tax=_amount(row, "totaltax"),
+        business_date=date.fromisoformat(str(row["concord_businessdate"])[:10]),
     )
 
 

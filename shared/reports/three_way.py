@@ -30,6 +30,8 @@ FindingClass = Literal[
     "tax",
     "currency",
     "period",
+    "date",
+    "lines",
 ]
 FINDINGS_MAX = 100_000
 """Rows that come back one by one; what is beyond is counted and summed, never left out of the result."""
@@ -54,6 +56,7 @@ class LedgerDocument:
     """A document of the leading ledger; `gross` is what it is worth to the customer, `tax` the tax in it.
 
     `open_balance` is what it leaves on the one-time account, through which a buyer without a number only passes.
+    `is_as_posted` says whether the seal that stands in it fits its lines (`shared.domain.sealing`).
     """
 
     reference: str
@@ -66,6 +69,7 @@ class LedgerDocument:
     open_balance: Decimal
     posting_date: date
     is_reversed: bool
+    is_as_posted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class CrmOrder:
     currency: str
     total: Decimal
     tax: Decimal
+    business_date: date
 
 
 COLUMNS: dict[type, dict[str, str]] = {
@@ -98,8 +103,15 @@ COLUMNS: dict[type, dict[str, str]] = {
         "open_balance": "DECIMAL(18,3)",
         "posting_date": "DATE",
         "is_reversed": "BOOLEAN",
+        "is_as_posted": "BOOLEAN",
     },
-    CrmOrder: {"number": "VARCHAR", "currency": "VARCHAR", "total": "DECIMAL(18,3)", "tax": "DECIMAL(18,3)"},
+    CrmOrder: {
+        "number": "VARCHAR",
+        "currency": "VARCHAR",
+        "total": "DECIMAL(18,3)",
+        "tax": "DECIMAL(18,3)",
+        "business_date": "DATE",
+    },
 }
 """The columns of each file, with DuckDB's types."""
 HASHES: dict[type, dict[str, str]] = {
@@ -124,6 +136,8 @@ class Finding:
     """One thing that does not match between Commerce and `system`.
 
     `expected` is Commerce's amount, `found` the other side's: what all findings differ by is what the totals differ by.
+    `found_date` is the business date that the customer history has; `is_as_posted` is False where a document's seal
+    does not fit its lines.
     """
 
     system: System
@@ -138,6 +152,10 @@ class Finding:
     found_currency: str = ""
     business_date: date | None = None
     posting_date: date | None = None
+    expected_tax: Decimal = Decimal(0)
+    found_tax: Decimal = Decimal(0)
+    found_date: date | None = None
+    is_as_posted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +224,9 @@ FROM (
     SELECT c.key_hash AS order_hash, c.number_hash, d.key_hash AS document_hash, r.number_hash AS crm_hash,
            (order_hash IS NULL OR document_hash IS NULL OR crm_hash IS NULL
                OR d.currency <> c.currency OR d.gross <> c.total OR d.tax <> c.tax OR d.open_balance <> 0
-               OR d.posting_date < $first OR d.posting_date > $last
-               OR r.currency <> c.currency OR r.total <> c.total OR r.tax <> c.tax) AS is_odd
+               OR d.posting_date < $first OR d.posting_date > $last OR NOT d.is_as_posted
+               OR r.currency <> c.currency OR r.total <> c.total OR r.tax <> c.tax
+               OR r.business_date <> c.business_date) AS is_odd
     FROM c
     FULL JOIN (FROM l WHERE NOT is_reversed) AS d ON d.key_hash = c.key_hash
     FULL JOIN r ON r.number_hash = c.number_hash
@@ -240,11 +259,11 @@ WITH d AS (
     SELECT reference, count(*) AS copies, min(order_number) AS order_number, min(kind) AS document_kind,
            string_agg(document, ', ' ORDER BY document) AS document, min(currency) AS posted_currency,
            max(currency) AS other_currency, sum(gross) AS gross, sum(tax) AS posted_tax,
-           sum(open_balance) AS open_balance, min(posting_date) AS posting_date
+           sum(open_balance) AS open_balance, min(posting_date) AS posting_date, bool_and(is_as_posted) AS is_as_posted
     FROM documents GROUP BY reference, CASE WHEN reference = '' THEN document END
 ), h AS (
     SELECT number AS crm_number, count(*) AS crm_copies, min(currency) AS crm_currency, sum(total) AS crm_total,
-           sum(tax) AS crm_tax
+           sum(tax) AS crm_tax, min(business_date) AS crm_date
     FROM history GROUP BY number
 )
 SELECT CASE
@@ -255,6 +274,7 @@ SELECT CASE
            WHEN gross <> total OR open_balance <> 0 THEN 'amount'
            WHEN posted_tax <> tax THEN 'tax'
            WHEN posting_date < $first OR posting_date > $last THEN 'period'
+           WHEN NOT is_as_posted THEN 'lines'
        END AS sap,
        CASE
            WHEN key IS NULL THEN CASE WHEN crm_number IS NOT NULL THEN 'missing_in_commerce' END
@@ -263,6 +283,7 @@ SELECT CASE
            WHEN crm_currency <> currency THEN 'currency'
            WHEN crm_total <> total THEN 'amount'
            WHEN crm_tax <> tax THEN 'tax'
+           WHEN crm_date <> business_date THEN 'date'
        END AS crm,
        *
 FROM orders FULL JOIN d ON d.reference = orders.key FULL JOIN h ON h.crm_number = orders.number
@@ -288,8 +309,11 @@ SELECT 'sap' AS system, sap AS kind, coalesce(number, order_number, '') AS numbe
            END
            WHEN 'tax' THEN 'Commerce has ' || tax || ' of tax, SAP ' || posted_tax
            WHEN 'period' THEN 'posted on ' || posting_date
+           WHEN 'lines' THEN document || ': its lines are not those its seal was made of'
        END AS message,
-       coalesce(posted_currency, currency) AS found_currency, business_date, posting_date
+       coalesce(posted_currency, currency) AS found_currency, business_date, posting_date,
+       coalesce(tax, 0) AS expected_tax, coalesce(posted_tax, 0) AS found_tax, NULL AS found_date,
+       coalesce(is_as_posted, true) AS is_as_posted
 FROM odd WHERE sap IS NOT NULL
 UNION ALL
 SELECT 'crm', crm, coalesce(number, crm_number, ''), coalesce(key, ''), '', coalesce(currency, crm_currency),
@@ -301,8 +325,10 @@ SELECT 'crm', crm, coalesce(number, crm_number, ''), coalesce(key, ''), '', coal
            WHEN 'currency' THEN 'Commerce has ' || currency || ', CRM ' || crm_currency
            WHEN 'amount' THEN 'Commerce has ' || total || ', CRM ' || crm_total
            WHEN 'tax' THEN 'Commerce has ' || tax || ' of tax, CRM ' || crm_tax
+           WHEN 'date' THEN 'Commerce has the business date ' || business_date || ', CRM ' || crm_date
        END,
-       coalesce(crm_currency, currency), business_date, posting_date
+       coalesce(crm_currency, currency), business_date, posting_date, coalesce(tax, 0), coalesce(crm_tax, 0), crm_date,
+       true
 FROM odd WHERE crm IS NOT NULL
 )
 """

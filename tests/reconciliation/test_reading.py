@@ -117,7 +117,7 @@ async def test_a_reversed_document_is_missing_and_named(world: Systems) -> None:
     await world.control("sap", "PATCH", f"documents/{name}", {"reversed": True})
     report = await reconciled(world)
     assert report.unexplained == 1
-    assert [row.code for row in report.rows] == ["document_gone"]
+    assert [row.code for row in report.rows] == ["reversed"]
 
 
 async def test_a_second_document_under_one_posting_key_is_named_with_the_first(world: Systems) -> None:

@@ -23,12 +23,12 @@ def commerce(number: int) -> CommerceOrder:
 def ledger(number: int) -> LedgerDocument:
     return LedgerDocument(
         f"K{number}", f"S-{number}", "invoice", f"GB01/2026/{number}", "GBP", Decimal("12.00"), Decimal("2.00"),
-        Decimal(0), date(2026, 11, 5), False,
+        Decimal(0), date(2026, 11, 5), False, True,
     )  # fmt: skip
 
 
 def crm(number: int) -> CrmOrder:
-    return CrmOrder(f"S-{number}", "GBP", Decimal("12.00"), Decimal("2.00"))
+    return CrmOrder(f"S-{number}", "GBP", Decimal("12.00"), Decimal("2.00"), date(2026, 11, 5))
 
 
 def joined(
@@ -66,6 +66,7 @@ THREE = [1, 2, 3]
         ([ledger(1), replace(ledger(2), tax=Decimal("2.01")), ledger(3)], ["tax"]),
         ([ledger(1), replace(ledger(2), currency="EUR"), ledger(3)], ["currency"]),
         ([ledger(1), replace(ledger(2), posting_date=date(2026, 12, 1)), ledger(3)], ["period"]),
+        ([ledger(1), replace(ledger(2), is_as_posted=False), ledger(3)], ["lines"]),
         ([ledger(1), replace(ledger(2), is_reversed=True), ledger(3)], ["missing_in_sap"]),
         ([ledger(1), ledger(2), replace(ledger(2), is_reversed=True, document="X"), ledger(3)], []),
         ([ledger(1), ledger(2), ledger(3), replace(ledger(4), reference=""), replace(ledger(5), reference="")],
@@ -89,6 +90,7 @@ def test_the_ledger_is_held_against_commerce(tmp_path: Path, documents: list[Led
         ([crm(1), replace(crm(2), total=Decimal("11.99")), crm(3)], ["amount"]),
         ([crm(1), replace(crm(2), tax=Decimal("1.99")), crm(3)], ["tax"]),
         ([crm(1), replace(crm(2), currency="unknown"), crm(3)], ["currency"]),
+        ([crm(1), replace(crm(2), business_date=date(2026, 11, 6)), crm(3)], ["date"]),
     ],
 )
 def test_the_history_is_held_against_commerce(tmp_path: Path, rows: list[CrmOrder], found: list[str]) -> None:

@@ -1,0 +1,69 @@
+"""A document as it stands on the ledger against what was posted: what was altered in it, to the unit and the line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from shared.authority.ledger import LegalEntity
+from shared.clients.sap_ledger import LedgerItem
+from shared.domain.ledger import Document, document_of
+from shared.domain.money import DECIMALS, Money
+from shared.domain.sealing import Content, content_of_document, seal_in
+from shared.reports.staging import content_of_items, ledger_document
+from shared.stores.claims import Claim
+
+_PLACES_MAX = 6
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """What was altered, in words, and how much of it moved from one place to another (absolute)."""
+
+    words: str
+    moved: Decimal
+
+
+def alteration_in_sap(claim: Claim, items: Sequence[LedgerItem], entity: LegalEntity) -> Alteration | None:
+    """What of a posted document is no longer as it was posted; None where all of it is."""
+    if not items:
+        return None
+    document = document_of(claim.entry, claim.key, claim.posting_date, entity)
+    if not isinstance(document, Document):
+        return None  # it was posted under a policy that is no more: there is nothing to hold it against
+    was, now = content_of_document(document), content_of_items(items, entity)
+    if seal_in(items[0].header_text) == now.seal and ledger_document(items, entity).gross == claim.entry.total.amount:
+        return None  # its own seal fits: accounts that policy has moved since then are no alteration
+    heads = [
+        (name, old, new)
+        for name, old, new in (
+            ("currency", was.currency, now.currency),
+            ("business date", was.document_date, now.document_date),
+            ("posting date", was.posting_date, now.posting_date),
+            ("order", was.order[:20], now.order),
+        )
+        if old != new
+    ]
+    changed = [
+        (place, was.amounts.get(place, _ZERO), now.amounts.get(place, _ZERO))
+        for place in sorted({*was.amounts, *now.amounts})
+        if was.amounts.get(place, _ZERO) != now.amounts.get(place, _ZERO)
+    ]
+    if not heads and not changed:
+        return None
+    told = [f"{name} {new} instead of {old}" for name, old, new in heads]
+    told += [f"{place}: {_text(new, now)} instead of {_text(old, was)}" for place, old, new in changed[:_PLACES_MAX]]
+    if len(changed) > _PLACES_MAX:
+        told.append(f"and {len(changed) - _PLACES_MAX} more places")
+    steps = [new - old for _, old, new in changed]
+    up = sum((step for step in steps if step > 0), _ZERO)
+    down = -sum((step for step in steps if step < 0), _ZERO)
+    return Alteration("; ".join(told), max(up, down))
+
+
+def _text(amount: Decimal, content: Content) -> str:
+    if content.currency not in DECIMALS or amount != round(amount, DECIMALS[content.currency]):
+        return f"{amount.normalize():f} {content.currency}"
+    return f"{Money(amount, content.currency).text} {content.currency}"
