@@ -37,6 +37,7 @@ from shared.domain.money import Money
 from shared.domain.rulings import Hold, Reason, Unchanged
 from shared.domain.sales_orders import SalesOrder, differences, sales_order_of, way_of
 from shared.errors import OutcomeUnknown, RemoteDown, Transient
+from shared.stores.beside import Beside, note_beside
 from shared.stores.claims import Claim, claim_in
 from shared.stores.records import Dossier, Outcome
 from shared.stores.table import Op, RowChanged
@@ -55,6 +56,11 @@ class Wanted:
     asked: str
     posting_date: date
     decision: str = ""
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether it stands beside the order's own document, which every order in Commerce has to have."""
+        return bool(self.event) or self.kind == "cancellation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ async def post_once(
     document = _document(frozen, way.name if known is None else known.way, entity)
     if isinstance(document, list):
         return Outcome(Hold(tuple(document)))
-    claim = await _claim(frozen, document, claim, dossier, hub, alongside)
+    claim = await _claim(frozen, document, claim, dossier, hub, entity, alongside)
     sent = await _send(document, claim, hub)
     return replace(sent, because=way.because) if isinstance(sent, Posted) and claim.way == "journal_entry" else sent
 
@@ -284,10 +290,14 @@ async def _claim(
     known: Claim | None,
     dossier: Dossier,
     hub: Hub,
+    entity: LegalEntity,
     alongside: Sequence[Op],
 ) -> Claim:
     """Write down that SAP is about to be asked, and how; whoever reads this later knows where to look and how long to
     wait. What SAP refused counts as never attempted: its correction is another request."""
+    if wanted.is_beside and (known is None or known.state == "refused"):
+        posting = Beside(wanted.key, wanted.order)
+        await note_beside(entity.code, wanted.entry.business_date, posting, hub.records)
     rules = hub.policy.ledger.sap
     now = hub.clock()
     lease = rules.send_window_seconds + rules.maximum_runtime_seconds + rules.lease_margin_seconds

@@ -42,7 +42,7 @@ class ForgedDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, re
 
 
 class LineChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """One line of a document, by its item number."""
+    """One line of a document, by its item number; a number it does not have adds a line."""
 
     item: int
     amount: Decimal | None = None
@@ -108,7 +108,7 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
 def forge(world: World, order: ForgedDocument) -> Document:
     """Put a document on the ledger that nobody posted."""
     document = _copy(world, order) if order.copy_of else _invented(world, order)
-    world.untampered.put(document.key, None)
+    world.untampered.put(document.key, (None, ()))
     return document
 
 
@@ -140,14 +140,14 @@ def change(world: World, document: Document, order: DocumentChange) -> Document:
 
 def restore(world: World, key: tuple[str, str, str]) -> str:
     """Put back what a document was before it was tampered with; says which."""
-    if key not in world.untampered:
-        raise web.HTTPNotFound(text=f"document {'-'.join(key)} was not tampered with")
     kept = world.untampered.get(key)
+    if kept is None:
+        raise web.HTTPNotFound(text=f"document {'-'.join(key)} was not tampered with")
     standing = world.documents.get(key)
     if standing is not None:
         ledger.remove(world, standing)
-    if kept is not None:
-        document, lines = kept
+    document, lines = kept
+    if document is not None:
         world.documents.put(key, document)
         for line in lines:
             world.lines.put(line.key, line)
@@ -217,10 +217,14 @@ def _changed_lines(lines: list[Line], document: Document, order: DocumentChange)
         other = next(line.item for line in lines if line.item != settlement)
         moved = {settlement: difference, other: -difference}
     by_item = {one.item: one for one in order.lines}
-    if unknown := sorted(set(by_item) - {line.item for line in lines}):
-        raise ValueError(f"lines: {document.id} has no item {unknown[0]}")
+    added = [
+        replace(lines[0], item=item, amount=Decimal(0), local_amount=Decimal(0), customer="", tax_code="", due=None)
+        for item in sorted(set(by_item) - {line.item for line in lines})
+    ]
+    if any(by_item[line.item].amount is None or by_item[line.item].account is None for line in added):
+        raise ValueError(f"lines: an item that {document.id} does not have needs amount and account")
     changed = []
-    for line in lines:
+    for line in [*lines, *added]:
         wanted = by_item.get(line.item, LineChange(line.item))
         amount = line.amount + moved.get(line.item, Decimal(0)) if wanted.amount is None else wanted.amount
         changed.append(

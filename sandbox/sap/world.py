@@ -77,7 +77,7 @@ class World:
         self.billing_documents: Table[str, dict[str, Any]] = state.table()
         self.periods: Table[tuple[str, str], bool] = state.table()
         self.announced: Table[tuple[str, str], bool] = state.table()
-        self.untampered: Table[DocumentKey, tuple[Document, tuple[Line, ...]] | None] = state.table()
+        self.untampered: Table[DocumentKey, tuple[Document | None, tuple[Line, ...]]] = state.table()
         self._numbers: dict[str, int] = {}
         self._stamp = datetime.min.replace(tzinfo=UTC)
 

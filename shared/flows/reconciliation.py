@@ -19,6 +19,7 @@ from shared.errors import ConcordError, Conflict, Fault, Malformed
 from shared.reports.comparing import compare
 from shared.reports.explaining import Explained, explain
 from shared.reports.reconciliation import Reconciliation, as_json, assemble, row_as_json
+from shared.stores.beside import list_beside
 from shared.stores.closes import Closes, Looked, list_looked, note_looked, read_closes
 from shared.stores.table import RowChanged, RowExists
 from shared.wiring import Hub
@@ -155,7 +156,8 @@ def _months_before(day: date, months: int) -> Month:
 
 async def _reconcile(legal_entity: str, month: Month, hub: Hub) -> Reconciliation:
     entity = hub.policy.ledger.entity(legal_entity)
-    staged, joined = await compare(entity, month.first, month.last, hub)
+    beside = await list_beside(entity.code, month, hub.records)
+    staged, joined = await compare(entity, month.first, month.last, hub, beside=beside)
     rows = await explain(joined, entity, hub)
     return assemble(
         entity.code, str(month), entity.currency, staged, joined, rows, policy=hub.policy.digest, now=hub.clock()

@@ -11,14 +11,14 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 from shared.authority.ledger import LegalEntity
 from shared.clients.dataverse import key_text
 from shared.clients.sap_ledger import LedgerItem
 from shared.domain.fiscal import business_day
-from shared.domain.ledger import posting_key
+from shared.domain.ledger import Entry, posting_key
 from shared.domain.money import DECIMALS, Money
 from shared.mapping.engine import moment
 from shared.reports.altering import Alteration, alteration_in_sap
@@ -47,7 +47,9 @@ class Explained:
     """A finding with what is known of it. `explained` is False where nothing accounts for it.
 
     `stands` means that a second look found the finding to be no difference at all (a partial return's own document).
-    `case_id` names the case whose replay ends it, `resend` that Commerce's order has only to be brought here.
+    `case_id` names the case whose replay ends it, `resend` that Commerce's order has only to be brought here. `moved`
+    is what was moved inside a document, where its total does not show it; `posted` what a document beside the order's
+    own is held against, of which Commerce's amounts know nothing.
     """
 
     finding: Finding
@@ -59,34 +61,53 @@ class Explained:
     case_id: str = ""
     resend: bool = False
     moved: Decimal | None = None
-    """What was moved inside a document, where its total does not show it."""
+    posted: Entry | None = None
 
     @property
     def is_in_flight(self) -> bool:
         return self.row_class == IN_FLIGHT
 
     @property
+    def expected(self) -> tuple[Decimal, Decimal, str]:
+        """What the other side has to have: total, tax, currency."""
+        if self.posted is not None:
+            return self.posted.total.amount, self.posted.tax.amount, self.posted.currency
+        return self.finding.expected, self.finding.expected_tax, self.finding.currency
+
+    @property
     def differences(self) -> dict[str, Decimal]:
         """By how much the two sides differ, by currency, as absolute amounts: of the total, else of the tax, else of
         what was moved inside the document.
         """
-        finding = self.finding
-        if finding.found_currency != finding.currency and finding.found_currency:
-            return {finding.currency: abs(finding.expected), finding.found_currency: abs(finding.found)}
-        total, tax = abs(finding.expected - finding.found), abs(finding.expected_tax - finding.found_tax)
-        return {finding.currency: total or tax or self.moved or Decimal(0)}
+        finding, (total, tax, currency) = self.finding, self.expected
+        found_currency = finding.found_currency or currency
+        if found_currency != currency:
+            return {currency: abs(total), found_currency: abs(finding.found)}
+        return {currency: abs(total - finding.found) or abs(tax - finding.found_tax) or self.moved or Decimal(0)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What is known of one order."""
 
+    joined: Joined
+    findings: Sequence[Finding]
     entity: LegalEntity
     number: str
     dossier: Dossier
     evidence: Sequence[Evidence]
     case: Case | None
     hub: Hub
+
+    @property
+    def own_claim(self) -> Claim | None:
+        """The settled claim of the order's own document."""
+        keys = {posting_key(self.entity.code, self.number, kind, "") for kind in ("invoice", "return")}
+        return next((one for one in claims_in(self.dossier) if one.key in keys and one.is_settled), None)
+
+    def is_billed_twice(self, claim: Claim) -> bool:
+        """Whether more than one document of the period carries a sales order's key."""
+        return sum(one.system == "sap" and one.reference == claim.key for one in self.findings) > 1
 
     def claim_of(self, key: str) -> Claim | None:
         """The settled claim of a posting key."""
@@ -107,7 +128,7 @@ async def explain(joined: Joined, entity: LegalEntity, hub: Hub) -> list[Explain
         for number, findings in orders:
             key = f"order|{entity.code}|{number}"
             dossier, evidence = await asyncio.gather(hub.records.read(key), hub.records.read_evidence(key))
-            known = _Known(entity, number, dossier, evidence, cases.get((entity.code, number)), hub)
+            known = _Known(joined, findings, entity, number, dossier, evidence, cases.get((entity.code, number)), hub)
             found[number] = await _order(findings, known)
 
     orders = iter(list(by_number.items()))
@@ -118,8 +139,9 @@ async def explain(joined: Joined, entity: LegalEntity, hub: Hub) -> list[Explain
 
 
 async def _order(findings: Sequence[Finding], known: _Known) -> list[Explained]:
-    rows = [await _explain(finding, known) for finding in findings]
-    return await _paired(rows, known)
+    rows = [await _explain(finding, known) for finding in findings if not finding.is_beside]
+    gone = [await _gone_beside(finding, known) for finding in findings if finding.is_beside]
+    return [*await _paired(rows, known), *(row for row in gone if row is not None)]
 
 
 async def _explain(finding: Finding, known: _Known) -> Explained:
@@ -168,7 +190,7 @@ async def _not_posted(row: Explained, known: _Known) -> Explained:
     claims = claims_in(known.dossier)
     if any(claim.state == "sending" for claim in claims):
         return _flying(row, "its posting is under way")
-    claim = known.claim_of(row.finding.reference)
+    claim = known.claim_of(row.finding.reference) or known.own_claim
     if claim is not None:
         return await _gone(row, claim, known)
     shipped = [claim for claim in claims if claim.kind == "shipment" and claim.is_settled]
@@ -192,6 +214,8 @@ async def _gone(row: Explained, claim: Claim, known: _Known) -> Explained:
     items = await known.hub.sap_ledger.items_of(known.entity.company_code, claim.key)
     items = [item for item in items if item.document.name == _name(claim)]
     posted = f"posted as {_name(claim)} ({claim.entry.total})"
+    if claim.way == "sales_order":
+        return replace(row, code="billed_differently", reason=f"{posted}, and is not billed in this period as it was")
     if not items:
         said = f"{posted}, and that document is not on the ledger any more"
         return replace(row, code="document_gone", reason=said)
@@ -205,7 +229,30 @@ async def _gone(row: Explained, claim: Claim, known: _Known) -> Explained:
     if row.finding.business_date != business_date:
         said = f"Commerce was altered after posting: {posted} for {business_date}, it has {row.finding.business_date}"
         return replace(row, row_class="period", code="altered_in_commerce", reason=said)
+    if claim.key != row.finding.reference:
+        return row  # an exchange, which `_paired` finds
     return _flying(row, f"{_name(claim)} was posted while this was read: reconcile again")
+
+
+async def _gone_beside(finding: Finding, known: _Known) -> Explained | None:
+    """A document beside the order's own that is not where it was posted; None where none was, or in another month."""
+    claim = next((one for one in claims_in(known.dossier) if one.key == finding.reference), None)
+    if claim is None or claim.way == "sales_order":  # the order's own row says what is not billed
+        return None
+    if not known.joined.first <= claim.entry.business_date <= known.joined.last:
+        return None
+    entry = claim.entry
+    named = replace(
+        finding,
+        currency=entry.currency,
+        document=_name(claim) if claim.is_settled else "",
+        business_date=entry.business_date,
+        message=f"{claim.kind} of {entry.total}: {finding.message}",
+    )
+    row = Explained(named, named.kind, False, named.kind, named.message, posted=entry)
+    if claim.state == "sending":
+        return _flying(row, f"the posting of its {claim.kind} is under way")
+    return await _gone(row, claim, known) if claim.is_settled else None
 
 
 def _not_written(row: Explained, known: _Known) -> Explained:
@@ -214,9 +261,7 @@ def _not_written(row: Explained, known: _Known) -> Explained:
         return waiting
     own = [one for one in known.evidence if one.flow == _HISTORY]
     if any(one.ruling == "accept" for one in own):
-        written = next(one for one in own if one.ruling == "accept")
-        gone = f"written to the customer history on {written.decided_at:%Y-%m-%d %H:%M} UTC, and the row is gone"
-        return replace(row, code="row_gone", reason=gone)
+        return row
     if own and own[-1].reasons:
         return _because(row, own[-1].reasons[0]["code"], own[-1].reasons[0]["message"])
     return _by_case(row, known) or row
@@ -299,21 +344,50 @@ def _by_case(row: Explained, known: _Known) -> Explained | None:
 
 async def _own_document(row: Explained, known: _Known) -> Explained:
     """A document beside the order's own: a return, cancellation or shipment stands when our claim says so."""
-    claim = known.claim_of(row.finding.reference)
+    claim, finding = known.claim_of(row.finding.reference), row.finding
     if claim is None:
         return row
-    if claim.way == "journal_entry" and claim.document and _name(claim) != row.finding.document:
-        said = f"{row.finding.document} repeats posting key {claim.key} of {_name(claim)}"
+    if claim.way == "journal_entry" and _name(claim) != finding.document:
+        said = f"{finding.document} repeats posting key {claim.key} of {_name(claim)}: reverse it in SAP"
+        return replace(row, row_class="duplicate", code="duplicate", reason=said)
+    if claim.way == "sales_order" and known.is_billed_twice(claim):
+        said = f"sales order {_name(claim)} is billed more than once, also by {finding.document}"
         return replace(row, row_class="duplicate", code="duplicate", reason=said)
     if not claim.event and claim.kind != "cancellation":
-        said = f"posted as {_name(claim)} ({claim.entry.total}), and Commerce has no such order any more"
-        return replace(row, code="order_gone", reason=said)
-    differs = claim.entry.total.amount != row.finding.found or claim.entry.currency != row.finding.found_currency
-    if differs or not row.finding.is_as_posted:
+        return await _without_order(row, claim, known)
+    row = replace(row, posted=claim.entry)
+    differs = claim.entry.total.amount != finding.found or claim.entry.currency != finding.found_currency
+    if differs or not finding.is_as_posted:
         altered = await _against_the_claim(row, claim, known)
         if altered is not None:
             return altered
     return replace(row, explained=True, stands=True, code=claim.kind, reason=f"{claim.kind} of the order")
+
+
+async def _without_order(row: Explained, claim: Claim, known: _Known) -> Explained:
+    """An order's own document, and its order is not among those of the period."""
+    posted = f"posted as {_name(claim)} ({claim.entry.total})"
+    header = await known.hub.commerce.find_header(known.entity.code, row.finding.number or claim.entry.number)
+    if header is None:
+        return replace(row, code="order_gone", reason=f"{posted}, and Commerce has no such order any more")
+    day, entry = commerce_order(header, known.entity).business_date, claim.entry
+    if claim.way == "sales_order" and (day, row.finding.found) == (entry.business_date, entry.total.amount):
+        said = f"Commerce has the order on {day}, it is billed in this period"
+        return replace(_because(row, "billed_in_other_period", said), row_class="period")
+    return _another_day(row, day, known)
+
+
+def _another_day(row: Explained, business_date: date, known: _Known) -> Explained:
+    """Commerce has the order, on a day out of the period; unchanged where that is not the difference."""
+    if known.joined.first <= business_date <= known.joined.last:
+        return row
+    kept = known.own_claim
+    if kept is None:
+        side = "on the ledger" if row.finding.system == "sap" else "in the customer history"
+        said = f"Commerce has the order on {business_date}, it stands {side} in this period"
+        return replace(row, row_class="period", code="other_period", reason=said)
+    said = f"Commerce was altered after posting: it has the business date {business_date}, {kept.entry.business_date}"
+    return replace(row, row_class="period", code="altered_in_commerce", reason=f"{said} was posted")
 
 
 async def _late_posting(row: Explained, known: _Known) -> Explained:
@@ -339,7 +413,19 @@ async def _altered_in_sap(row: Explained, known: _Known) -> Explained:
 
 
 async def _against_the_claim(row: Explained, claim: Claim, known: _Known) -> Explained | None:
-    """The document as it stands against what was posted; None where it is the same."""
+    """The document as it stands against what was posted; None where it is the same. What SAP bills has lines of SAP's
+    own making, so a billing document is held against the total and the tax that were ordered.
+    """
+    finding, entry = row.finding, claim.entry
+    if claim.way == "sales_order":
+        if (finding.found, finding.found_tax, finding.found_currency) == (
+            entry.total.amount,
+            entry.tax.amount,
+            entry.currency,
+        ):
+            return None
+        said = f"{finding.document} bills {_amount(finding)} for sales order {_name(claim)} of {entry.total}"
+        return replace(row, code="altered_in_sap", reason=f"SAP was altered: {said}")
     items = await known.hub.sap_ledger.items_of(known.entity.company_code, claim.key)
     items = [item for item in items if item.document.name == row.finding.document]
     altered = alteration_in_sap(claim, items, known.entity)
@@ -360,7 +446,7 @@ def _altered_in_crm(row: Explained, known: _Known) -> Explained:
     finding = row.finding
     if waiting := _waiting(row, _HISTORY, known):
         return waiting
-    claim = known.claim_of(finding.reference)
+    claim = known.claim_of(finding.reference) or known.own_claim
     if claim is None:
         return replace(row, reason=f"{_differing(finding)}; nothing says what was posted")
     if _is_altered(finding, claim):
@@ -433,33 +519,38 @@ async def _never_received(row: Explained, known: _Known) -> Explained:
 
 
 async def _elsewhere_in_crm(row: Explained, known: _Known) -> Explained:
+    """Its row by key: on another day, or not there at all."""
     key = {"concord_orderkey": key_text(known.entity.code, row.finding.number)}
     found = await known.hub.dataverse.read("salesorders", key, select=("concord_businessdate", "totalamount"))
-    if found is None:
-        return await _never_received(row, known)
-    said = f"the customer history has it with the business date {found.get('concord_businessdate') or 'missing'}"
-    return replace(row, row_class="period", code="other_period", reason=said)
+    if found is not None:
+        said = f"the customer history was altered: it has the business date {found.get('concord_businessdate')}"
+        said = f"{said}, Commerce {row.finding.business_date}"
+        return replace(row, row_class="period", code="altered_in_crm", reason=said)
+    written = next((one for one in known.evidence if one.flow == _HISTORY and one.ruling == "accept"), None)
+    if written is not None:
+        said = f"written to the customer history on {written.decided_at:%Y-%m-%d %H:%M} UTC, and the row is gone"
+        return replace(row, code="row_gone", reason=said)
+    return await _never_received(row, known)
 
 
 async def _elsewhere_in_commerce(row: Explained, known: _Known) -> Explained:
     """Whether Commerce has the order on another business day; else nobody there knows it."""
     finding, entity = row.finding, known.entity
     header = await known.hub.commerce.find_header(entity.code, finding.number) if finding.number else None
+    if header is not None:
+        order = commerce_order(header, entity)
+        if finding.system == "sap" and order.key != finding.reference:
+            said = f"{finding.document} bears the order's number and a posting key that nothing here gave"
+            return replace(row, code="forged_in_sap", reason=said)
+        return _another_day(row, order.business_date, known)
+    if finding.system == "crm" and known.own_claim is not None:
+        said = f"posted as {_name(known.own_claim)}, and Commerce has no such order any more"
+        return replace(row, code="order_gone", reason=said)
     side = "on the ledger" if finding.system == "sap" else "in the customer history"
-    if header is None:
-        said = f"{_amount(finding)} stands {side} as {finding.document or finding.number}; Commerce has no such order"
-        if finding.system == "sap":
-            said += ", and nothing here posted it"
-        return replace(row, code=f"forged_in_{finding.system}", reason=said)
-    order = commerce_order(header, entity)
-    if finding.system == "sap" and order.key != finding.reference:
-        said = f"{finding.document} bears the order's number and a posting key that nothing here gave"
-        return replace(row, code="forged_in_sap", reason=said)
-    said = f"Commerce has the order on {order.business_date}, it stands {side} in this period"
-    claim = known.claim_of(finding.reference)
-    if finding.system == "sap" and claim and claim.way == "sales_order" and claim.entry.total.amount == finding.found:
-        return replace(_because(row, "billed_in_other_period", said), row_class="period")
-    return replace(row, row_class="period", code="other_period", reason=said)
+    said = f"{_amount(finding)} stands {side} as {finding.document or finding.number}; Commerce has no such order"
+    if finding.system == "sap":
+        said += ", and nothing here posted it"
+    return replace(row, code=f"forged_in_{finding.system}", reason=said)
 
 
 async def _paired(rows: list[Explained], known: _Known) -> list[Explained]:
@@ -477,7 +568,8 @@ async def _paired(rows: list[Explained], known: _Known) -> list[Explained]:
             if one.finding.system == "sap"
             and one.finding.kind == "missing_in_commerce"
             and one.finding.reference in keys
-            and known.claim_of(one.finding.reference) is not None
+            and (claim := known.claim_of(one.finding.reference)) is not None
+            and one.finding.document == _name(claim)
         ),
         None,
     )

@@ -171,7 +171,7 @@ def as_json(report: Reconciliation, closes: Closes | None = None) -> dict[str, A
 
 def row_as_json(legal_entity: str, row: Explained) -> dict[str, Any]:
     """One difference, with the ways on from it: the order's lifecycle and lineage, its case, what replays it."""
-    finding = row.finding
+    finding, (expected, _, currency) = row.finding, row.expected
     links = {}
     number = quote(finding.number, safe="")
     if number:
@@ -189,10 +189,10 @@ def row_as_json(legal_entity: str, row: Explained) -> dict[str, Any]:
         "orderNumber": finding.number,
         "postingKey": finding.reference,
         "document": finding.document,
-        "currency": finding.currency,
-        "expected": amount_text(finding.expected, finding.currency),
-        "found": amount_text(finding.found, finding.found_currency or finding.currency),
-        "foundCurrency": finding.found_currency or finding.currency,
+        "currency": currency,
+        "expected": amount_text(expected, currency),
+        "found": amount_text(finding.found, finding.found_currency or currency),
+        "foundCurrency": finding.found_currency or currency,
         "difference": {name: amount_text(amount, name) for name, amount in row.differences.items()},
         "businessDate": finding.business_date.isoformat() if finding.business_date else None,
         "postingDate": finding.posting_date.isoformat() if finding.posting_date else None,
@@ -250,6 +250,8 @@ def _bridges(staged: Staged, rows: Sequence[Explained], unlisted: Sequence[Unlis
             grouped: dict[tuple[str, bool], list[Decimal]] = defaultdict(list)
             for row in rows:
                 finding = row.finding
+                if finding.is_beside:
+                    continue
                 if finding.system == system and currency in {finding.currency, finding.found_currency}:
                     there = finding.found if finding.found_currency == currency else _ZERO
                     here = finding.expected if finding.currency == currency else _ZERO

@@ -79,7 +79,7 @@ async def stage(entity: LegalEntity, first: date, last: date, folder: Path, hub:
 
 @dataclass(slots=True)
 class Stage:
-    """One input while it is written. A row that comes twice in a row is one: pages may overlap while orders come in."""
+    """One input while it is written. A row that comes twice running is one: pages may overlap while orders come in."""
 
     path: Path
     kind: type
@@ -103,11 +103,13 @@ class Stage:
     _last: object = field(init=False, default=None)
     _file: Any = field(init=False, default=None)
 
-    def add(self, row: CommerceOrder | LedgerDocument | CrmOrder) -> None:
-        """Write one row, in key order."""
-        if row == self._last:
+    def add(self, row: CommerceOrder | LedgerDocument | CrmOrder, identity: str = "") -> None:
+        """Write one row, in key order. `identity` tells it from another with the same content, where there may be one:
+        an order that somebody entered a second time is no page that overlaps.
+        """
+        if (identity, row) == self._last:
             return
-        self._last = row
+        self._last = (identity, row)
         line = (",".join([_cell(getattr(row, name)) for name in self._names]) + "\n").encode()
         self._file.write(line)
         self._hash.update(line)
@@ -148,9 +150,11 @@ class Stage:
         return target
 
 
-async def _fill[Row: (CommerceOrder, LedgerDocument, CrmOrder)](stage: Stage, rows: AsyncIterator[Row]) -> None:
-    async for row in rows:
-        stage.add(row)
+async def _fill[Row: (CommerceOrder, LedgerDocument, CrmOrder)](
+    stage: Stage, rows: AsyncIterator[tuple[str, Row]]
+) -> None:
+    async for identity, row in rows:
+        stage.add(row, identity)
 
 
 def _cell(value: object) -> str:
@@ -166,10 +170,12 @@ def _cell(value: object) -> str:
             return str(value)
 
 
-async def _commerce_orders(entity: LegalEntity, first: date, last: date, hub: Hub) -> AsyncIterator[CommerceOrder]:
+async def _commerce_orders(
+    entity: LegalEntity, first: date, last: date, hub: Hub
+) -> AsyncIterator[tuple[str, CommerceOrder]]:
     async for page in hub.commerce.header_pages(entity.code, first, last):
         for row in page:
-            yield commerce_order(row, entity)
+            yield "", commerce_order(row, entity)
 
 
 def commerce_order(row: Mapping[str, Any], entity: LegalEntity) -> CommerceOrder:
@@ -186,7 +192,9 @@ def commerce_order(row: Mapping[str, Any], entity: LegalEntity) -> CommerceOrder
     )
 
 
-async def _ledger_documents(entity: LegalEntity, first: date, last: date, hub: Hub) -> AsyncIterator[LedgerDocument]:
+async def _ledger_documents(
+    entity: LegalEntity, first: date, last: date, hub: Hub
+) -> AsyncIterator[tuple[str, LedgerDocument]]:
     """Our documents by business date: those of the configured types. Lines come in document order, so only the last
     document of a page waits for the next page.
 
@@ -199,10 +207,10 @@ async def _ledger_documents(entity: LegalEntity, first: date, last: date, hub: H
         open_lines += [one for one in page if one.document_type != billing or is_posting_key(one.reference)]
         documents = [list(lines) for _, lines in groupby(open_lines, key=lambda item: item.document.name)]
         for lines in documents[:-1]:
-            yield ledger_document(lines, entity)
+            yield "", ledger_document(lines, entity)
         open_lines = documents[-1] if documents else []
     if open_lines:
-        yield ledger_document(open_lines, entity)
+        yield "", ledger_document(open_lines, entity)
 
 
 def ledger_document(items: Sequence[LedgerItem], entity: LegalEntity) -> LedgerDocument:
@@ -211,6 +219,7 @@ def ledger_document(items: Sequence[LedgerItem], entity: LegalEntity) -> LedgerD
     head = lines[0]
     accounts = {entity.accounts[role] for role in _SETTLED}  # type: ignore[index]
     accounts |= set(entity.tender_accounts.values())
+    is_billing = entity.sales_order is not None and head.document_type == entity.sales_order.billing_document_type
     settled = [item for item in lines if (item.customer or item.account in accounts) and item.text != GIFT_CARD_SOLD]
     return LedgerDocument(
         reference=head.reference,
@@ -223,7 +232,7 @@ def ledger_document(items: Sequence[LedgerItem], entity: LegalEntity) -> LedgerD
         open_balance=_sum(item for item in lines if item.customer == entity.one_time_account),
         posting_date=head.posting_date,
         is_reversed=any(item.document.is_reversed for item in lines),
-        is_as_posted=seal_in(head.header_text) == content_of_items(lines, entity).seal,
+        is_as_posted=is_billing or seal_in(head.header_text) == content_of_items(lines, entity).seal,
     )
 
 
@@ -254,9 +263,9 @@ def _sum(items: Iterable[LedgerItem]) -> Decimal:
     return sum((item.amount.amount for item in items), _ZERO)
 
 
-async def _crm_orders(entity: LegalEntity, first: date, last: date, hub: Hub) -> AsyncIterator[CrmOrder]:
+async def _crm_orders(entity: LegalEntity, first: date, last: date, hub: Hub) -> AsyncIterator[tuple[str, CrmOrder]]:
     query = {
-        "$select": "ordernumber,concord_orderkey,concord_businessdate,totalamount,totaltax,"
+        "$select": "salesorderid,ordernumber,concord_orderkey,concord_businessdate,totalamount,totaltax,"
         "_transactioncurrencyid_value",
         "$filter": f"concord_legalentity eq '{entity.code}' and concord_businessdate ge {first} "
         f"and concord_businessdate le {last}",
@@ -264,7 +273,7 @@ async def _crm_orders(entity: LegalEntity, first: date, last: date, hub: Hub) ->
     }
     async for page in hub.dataverse.find_pages("salesorders", query):
         for row in page:
-            yield await crm_order(row, hub)
+            yield str(row["salesorderid"]), await crm_order(row, hub)
 
 
 async def crm_order(row: Mapping[str, Any], hub: Hub) -> CrmOrder:

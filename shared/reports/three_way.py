@@ -10,12 +10,14 @@ joins by hashes of the keys, which are half as dear as the keys; what it picks o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from shared.stores.beside import Beside
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -136,6 +138,7 @@ class Finding:
     """One thing that does not match between Commerce and `system`.
 
     `expected` is Commerce's amount, `found` the other side's: what all findings differ by is what the totals differ by.
+    `is_beside` marks a document beside an order's own, of which Commerce's totals know nothing.
     `found_date` is the business date that the customer history has; `is_as_posted` is False where a document's seal
     does not fit its lines.
     """
@@ -156,6 +159,7 @@ class Finding:
     found_tax: Decimal = Decimal(0)
     found_date: date | None = None
     is_as_posted: bool = True
+    is_beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +175,20 @@ class Unlisted:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What the join says: orders in all, those that match three ways, and everything else."""
+    """What the join says of the days from `first` to `last`: all orders, those that match three ways, and the rest."""
 
+    first: date
+    last: date
     orders: int
     matched: int
     findings: tuple[Finding, ...]
     unlisted: tuple[Unlisted, ...] = ()
 
 
-def join(inputs: Inputs, first: date, last: date, *, findings_max: int = FINDINGS_MAX) -> Joined:
-    """Join the files of a period (both days included)."""
+def join(
+    inputs: Inputs, first: date, last: date, *, beside: Sequence[Beside] = (), findings_max: int = FINDINGS_MAX
+) -> Joined:
+    """Join the files of a period (both days included). `beside` is what was posted beside the orders' own documents."""
     import duckdb  # noqa: PLC0415 - only reconciliation pays for it
 
     config: dict[str, str | bool | int | float | list[str]] = {
@@ -201,12 +209,27 @@ def join(inputs: Inputs, first: date, last: date, *, findings_max: int = FINDING
         differing, _ = _one(database, "SELECT count(*), 0 FROM odd WHERE key IS NOT NULL")
         rows = database.execute(_LISTED, {"listed": findings_max}).fetchall()
         unlisted = database.execute(_UNLISTED, {"listed": findings_max}).fetchall()
+        absent = database.execute(_ABSENT, {"keys": [one.key for one in beside]}).fetchall() if beside else []
+    order_of = {one.key: one.order for one in beside}
+    gone = [
+        Finding("sap", "missing_in_sap", order_of[key], key, "", "", _ZERO, _ZERO, _GONE, is_beside=True)
+        for (key,) in absent
+    ]
     return Joined(
+        first,
+        last,
         orders=orders,
         matched=orders - differing,
-        findings=tuple(Finding(*row) for row in rows),
+        findings=(*(_named(Finding(*row), order_of) for row in rows), *gone),
         unlisted=tuple(Unlisted(*row) for row in unlisted),
     )
+
+
+def _named(finding: Finding, order_of: Mapping[str, str]) -> Finding:
+    """A document beside an order's own belongs to the order it was posted for, whatever it says itself."""
+    if finding.system != "sap" or finding.kind != "missing_in_commerce" or finding.reference not in order_of:
+        return finding
+    return replace(finding, number=order_of[finding.reference])
 
 
 def quoted(path: Path) -> str:
@@ -260,7 +283,7 @@ WITH d AS (
            string_agg(document, ', ' ORDER BY document) AS document, min(currency) AS posted_currency,
            max(currency) AS other_currency, sum(gross) AS gross, sum(tax) AS posted_tax,
            sum(open_balance) AS open_balance, min(posting_date) AS posting_date, bool_and(is_as_posted) AS is_as_posted
-    FROM documents GROUP BY reference, CASE WHEN reference = '' THEN document END
+    FROM documents GROUP BY reference, CASE WHEN reference NOT IN (SELECT key FROM orders) THEN document END
 ), h AS (
     SELECT number AS crm_number, count(*) AS crm_copies, min(currency) AS crm_currency, sum(total) AS crm_total,
            sum(tax) AS crm_tax, min(business_date) AS crm_date
@@ -339,6 +362,14 @@ _UNLISTED = """
 SELECT system, kind, currency, count(*), sum(abs(expected - found)) FROM findings WHERE place > $listed
 GROUP BY ALL ORDER BY ALL
 """
+
+
+_ABSENT = """
+SELECT key FROM (SELECT unnest($keys) AS key) ANTI JOIN (FROM l WHERE NOT is_reversed) AS l ON l.reference = key
+ORDER BY key
+"""
+_GONE = "a document beside the order's own is not on the ledger"
+_ZERO = Decimal(0)
 
 
 def _one(database: DuckDBPyConnection, statement: str) -> tuple[int, int]:

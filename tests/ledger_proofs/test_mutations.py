@@ -24,6 +24,7 @@ SAP = "shared/clients/sap_ledger.py"
 DECIDING = "shared/flows/case_handling.py"
 SWEEP = "shared/flows/parked_sweep.py"
 JOIN = "shared/reports/three_way.py"
+SEALING = "shared/domain/sealing.py"
 RECONCILING = "shared/flows/reconciliation.py"
 ONCE = "tests/ledger/test_posting_once.py"
 BACK = "tests/ledger/test_returns.py"
@@ -32,6 +33,8 @@ FAULTS = "tests/ledger_proofs/test_every_fault.py -k one_document_for_each_key"
 QUEUE = "tests/delivery/test_delivery.py"
 PEOPLE = "tests/cases/test_what_people_do.py"
 JOINED = "tests/reconciliation/test_the_join.py"
+SYSTEMS = "tests/reconciliation/test_three_systems.py"
+TAMPERED = "tests/reconciliation/test_tampering.py"
 CLOSED = "tests/close/test_closing_a_period.py"
 
 MUTATIONS = (
@@ -55,10 +58,10 @@ MUTATIONS = (
         "sent before claimed",
         "what is sent was written down before it was sent",
         POSTING,
-        "    claim = await _claim(frozen, claim, dossier, hub, alongside)\n"
+        "    claim = await _claim(frozen, claim, dossier, hub, entity, alongside)\n"
         "    return await _send(document, claim, hub)",
         "    early = await hub.sap_ledger.post(document, hub.policy.ledger.sap, hub.clock())\n"
-        "    claim = await _claim(frozen, claim, dossier, hub, alongside)\n"
+        "    claim = await _claim(frozen, claim, dossier, hub, entity, alongside)\n"
         "    return Posted(_settled(claim, early, hub), fresh=True)",
         f"{ONCE} -k found_not_repeated",
     ),
@@ -461,9 +464,33 @@ MUTATIONS = (
         "another month will do",
         "a document of another period is a difference",
         JOIN,
-        "               OR d.posting_date < $first OR d.posting_date > $last\n",
-        "",
+        "               OR d.posting_date < $first OR d.posting_date > $last OR NOT d.is_as_posted\n",
+        "               OR NOT d.is_as_posted\n",
         f"{JOINED} -k against_commerce",
+    ),
+    Mutation(
+        "the total is enough",
+        "a penny moved inside a document is a difference",
+        JOIN,
+        " OR NOT d.is_as_posted\n",
+        "\n",
+        f"{JOINED} -k against_commerce",
+    ),
+    Mutation(
+        "a seal of the total alone",
+        "the seal of a document knows its lines",
+        SEALING,
+        "                for place, amount in sorted(self.amounts.items())\n",
+        "                for place, amount in ()\n",
+        f"{TAMPERED} -k each_way",
+    ),
+    Mutation(
+        "nobody notes what stands beside",
+        "a return or cancellation that vanished from SAP is missed",
+        POSTING,
+        'if wanted.is_beside and (known is None or known.state == "refused"):',
+        'if wanted.is_beside and known is not None and known.state == "refused":',
+        f"{SYSTEMS} -k beside",
     ),
     Mutation(
         "closed all the same",

@@ -125,3 +125,29 @@ async def test_what_is_forged_deleted_or_altered_by_a_penny_is_found_and_named(
     assert code in {row["code"] for row in told["rows"]}, told["rows"]
     assert not any(row["explained"] for row in told["rows"])
     assert told["difference"]["GBP"] == difference
+
+
+async def test_a_document_beside_the_orders_own_that_vanished_is_missed(world: Systems) -> None:
+    """Commerce's list of orders says nothing of a return by line or a cancellation; what was posted does."""
+    for known in ("S-1", "S-2"):
+        await trade(world, sales_order(known))
+    await give_back(world, "S-1", [("1", "4")])
+    await cancel(world, "S-2")
+    documents = (await world.control("sap", "GET", "state"))["documents"]
+    for document in documents:
+        if document["kind"] != "invoice":
+            await world.control("sap", "DELETE", f"documents/{document['id']}")
+    told = await reconciled(world)
+    assert [(row["orderNumber"], row["code"], row["expected"], row["found"]) for row in told["rows"]] == [
+        ("S-1", "document_gone", "-48.00", "0.00"),
+        ("S-2", "document_gone", "-120.00", "0.00"),
+    ]
+    assert (told["unexplained"], told["difference"]) == (2, {"GBP": "168.00"})
+
+
+async def test_a_header_text_that_somebody_edited_is_no_difference(world: Systems) -> None:
+    await trade(world, sales_order("S-1"))
+    document = await document_of(world, "S-1")
+    await world.control("sap", "PATCH", f"documents/{_id(document)}", {"headerText": "seen by Carla"})
+    told = await reconciled(world)
+    assert (told["matched"], told["unexplained"], told["standing"]) == (1, 0, {"header_text": 1})
