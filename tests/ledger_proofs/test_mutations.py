@@ -58,11 +58,11 @@ MUTATIONS = (
         "sent before claimed",
         "what is sent was written down before it was sent",
         POSTING,
-        "    claim = await _claim(frozen, claim, dossier, hub, entity, alongside)\n"
-        "    return await _send(document, claim, hub)",
-        "    early = await hub.sap_ledger.post(document, hub.policy.ledger.sap, hub.clock())\n"
-        "    claim = await _claim(frozen, claim, dossier, hub, entity, alongside)\n"
-        "    return Posted(_settled(claim, early, hub), fresh=True)",
+        "    claim = await _claim(frozen, document, claim, dossier, hub, entity, alongside)\n"
+        "    sent = await _send(document, claim, hub)\n",
+        "    early: Any = await hub.sap_ledger.post(document, hub.policy.ledger.sap, hub.clock())  # type: ignore\n"
+        "    claim = await _claim(frozen, document, claim, dossier, hub, entity, alongside)\n"
+        "    sent: Any = Posted(_settled(claim, early, hub), fresh=True)\n",
         f"{ONCE} -k found_not_repeated",
     ),
     Mutation(
@@ -117,8 +117,8 @@ MUTATIONS = (
         "two documents are one",
         "two documents under one key are a case",
         POSTING,
-        "    if len(hits) > 1:",
-        "    if len(hits) > 2:",
+        "    hits = await hub.sap_ledger.find(entity.company_code, claim.key)\n    if len(hits) > 1:",
+        "    hits = await hub.sap_ledger.find(entity.company_code, claim.key)\n    if len(hits) > 2:",
         f"{ONCE} -k two_documents",
     ),
     Mutation(
