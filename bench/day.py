@@ -1,4 +1,5 @@
-"""The whole day: orders a second end to end, table calls an order, memory of all processes of the stack together.
+"""The whole day: orders a second end to end, calls an order to the tables and to Dataverse, memory of all processes of
+the stack together.
 
 Part of the 2010 retail file is replayed where CONCORD_TEST_DATA names its folder, else the day written here.
 Memory is the sum of proportional set sizes (pages that processes share count once), sampled while the day runs.
@@ -37,6 +38,8 @@ async def run(report: Report) -> None:
     orders, seconds = summary["orders"]["read"], float(summary["seconds"])
     report.figure("orders a second until all is at rest", orders / seconds, "orders/s", "15 on two idle cores")
     report.figure("table calls an order", float(summary["table_calls_per_order"]), "calls", "at most 10")
+    requests = summary["remote_calls"].get("dataverse", 0) / orders
+    report.figure("requests to Dataverse an order", requests, "requests", "at most 2: a user has 6,000 in 5 minutes")
     report.figure("peak memory of all processes", peak / 2**20, "MiB", "below 1,500")
     for flow, percentiles in summary["latency_ms"].items():
         report.figure(f"{flow} p50", float(percentiles["p50"]), "ms")

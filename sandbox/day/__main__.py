@@ -52,6 +52,8 @@ def main(
     _clear(out)
     try:
         day = written_day() if data is None else day_of(read_rows(data), data.name, first=orders)
+        if not day.entries:
+            raise WrongFile(f"{day.title} has no row below its header: 0 orders read, nothing to replay or to show")
     except WrongFile as fault:
         errors.print(f"[red]{escape(str(fault))}[/]")
         raise typer.Exit(2) from fault

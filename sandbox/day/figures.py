@@ -153,6 +153,11 @@ def summary(outcome: Outcome) -> JsonObject:
             for name, count in outcome.counters.items()
             if name.startswith("table_calls.") and count
         },
+        "remote_calls": {
+            name.removesuffix(".sent"): count
+            for name, count in outcome.counters.items()
+            if name.endswith(".sent") and count
+        },
         "seconds": round(outcome.seconds, 1),
         "ok": outcome.ok,
     }

@@ -1,8 +1,9 @@
 """The day's report: tables on screen, and a page with a few pictures that a finance person can read."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,8 @@ from sandbox.day.plan import Day, End
 
 _SHOWN: Final = 40
 _KEPT_ON_SCREEN: Final = 15
+_GAPS_MAX: Final = 62  # hours or days; where orders lie further apart, only those with any are shown
+_UNEXPLAINED: Final = "unexplained"
 _WORDS: Final = {
     End.POSTED: "on the ledger",
     End.CASE: "a case for a person",
@@ -28,6 +31,18 @@ _WORDS: Final = {
     End.REFERRED: "referred at checkout",
     End.NO_LEDGER_MATTER: "no ledger matter",
 }
+_COLOURS: Final = {
+    _WORDS[End.POSTED]: "#2a6fbb",
+    _WORDS[End.CASE]: "#d98b2b",
+    _WORDS[End.CANCELLED]: "#7f8c99",
+    _WORDS[End.APPROVAL_REQUIRED]: "#8a5fb0",
+    _WORDS[End.DECLINED]: "#c0504d",
+    _WORDS[End.REFERRED]: "#b8a13a",
+    _WORDS[End.NO_LEDGER_MATTER]: "#4b9c9e",
+    _UNEXPLAINED: "#e11d8f",
+}
+_STEPS: Final = tuple(digit * 10**power for power in range(9) for digit in (1, 2, 5))
+"""Where the bars of the latencies end, in milliseconds: they spread over orders of magnitude."""
 
 
 def draw_books(day: Day, facts: Facts) -> Books:
@@ -51,6 +66,8 @@ def on_screen(outcome: Outcome, console: Console) -> None:
     for end, count in _ends(outcome):
         ends.add_row(end, str(count))
     console.print(ends)
+    for why, count in _passed_over(outcome):
+        console.print(f"no ledger matter, {count:,}: {escape(why)}")
     _kept_on_screen(outcome, console)
     told = Table("what", title="The product's own reconciliation")
     for name in ("matched", "explained", "unexplained", "difference"):
@@ -100,20 +117,26 @@ def as_html(outcome: Outcome) -> str:
         ends=_ends(outcome),
         words=_WORDS,
         by_channel=stacked(
-            {channel: Counter(_WORDS[f.end] if f.end else "unexplained" for f in findings if f.entry.channel == channel)
+            {channel: Counter(_WORDS[f.end] if f.end else _UNEXPLAINED for f in findings if f.entry.channel == channel)
              for channel in channels},
-            "orders",
+            _COLOURS,
+            "orders, by channel",
         ),
         by_time=bars(
             _by_time(outcome), "orders posted, by hour (UTC)" if _one_day(outcome) else "orders posted, by day"
         ),
         speeds=[
-            bars(_spread(samples), f"{name.replace('_', ' ')}: how many took how many milliseconds")
+            bars(_spread(samples), f"{name.replace('_', ' ')}: how many of {len(samples):,} took how long")
             for name, samples in outcome.latencies.named().items()
             if samples
         ],
+        latencies={
+            name.replace("_", " "): (len(samples), percentiles(samples))
+            for name, samples in outcome.latencies.named().items()
+        },
         kept=_kept(outcome),
-        refused=_REFUSED,
+        passed_over=_passed_over(outcome),
+        no_matter=[finding for finding in outcome.books.findings if finding.end is End.NO_LEDGER_MATTER],
     )  # fmt: skip
 
 
@@ -131,7 +154,7 @@ def _kept_on_screen(outcome: Outcome, console: Console) -> None:
         return
     table = Table("order", "how it ended", "why", title="Left for people, or refused at checkout")
     for finding in kept[:_KEPT_ON_SCREEN]:
-        ended = _WORDS[finding.end] if finding.end else "unexplained"
+        ended = _WORDS[finding.end] if finding.end else _UNEXPLAINED
         table.add_row(*(escape(text) for text in (finding.entry.number, ended, _why(finding))))
     console.print(table)
     if len(kept) > _KEPT_ON_SCREEN:
@@ -146,32 +169,44 @@ def _why(finding: Finding) -> str:
 def _ends(outcome: Outcome) -> list[tuple[str, int]]:
     counted = [(words, outcome.books.count(end)) for end, words in _WORDS.items()]
     unexplained = sum(finding.end is None for finding in outcome.books.findings)
-    return [(words, count) for words, count in [*counted, ("unexplained", unexplained)] if count]
+    return [(words, count) for words, count in [*counted, (_UNEXPLAINED, unexplained)] if count]
 
 
 def _one_day(outcome: Outcome) -> bool:
     return len({finding.entry.business_date for finding in outcome.books.findings if finding.entry.business_date}) <= 1
 
 
-def _by_time(outcome: Outcome) -> list[tuple[str, float]]:
-    counted: Counter[str] = Counter()
+def _passed_over(outcome: Outcome) -> list[tuple[str, int]]:
+    """Why orders were no matter for the ledger, the most frequent reason first."""
+    reasons = Counter(f.reason for f in outcome.books.findings if f.end is End.NO_LEDGER_MATTER)
+    return reasons.most_common()
+
+
+def _by_time(outcome: Outcome) -> list[tuple[str, int]]:
+    """Orders posted by hour, or by day where there are several; hours and days without any in between show as none."""
+    counted: Counter[datetime] = Counter()
+    one_day = _one_day(outcome)
     for finding in outcome.books.findings:
-        if finding.end is not End.POSTED or finding.entry.placed_at is None:
+        placed_at, day = finding.entry.placed_at, finding.entry.business_date
+        if finding.end is not End.POSTED or placed_at is None:
             continue
-        label = f"{finding.entry.placed_at:%H}h" if _one_day(outcome) else finding.entry.business_date[5:]
-        counted[label] += 1
-    return sorted((label, float(count)) for label, count in counted.items())
+        hour = placed_at.replace(minute=0, second=0, microsecond=0)
+        counted[hour if one_day else datetime.fromisoformat(day).replace(tzinfo=UTC)] += 1
+    step = timedelta(hours=1) if one_day else timedelta(days=1)
+    shown = [f"{at:%H}h" if one_day else f"{at:%m-%d}" for at in sorted(counted)]
+    if not counted or max(counted) - min(counted) > _GAPS_MAX * step:
+        return list(zip(shown, (counted[at] for at in sorted(counted)), strict=True))
+    every = [min(counted) + number * step for number in range((max(counted) - min(counted)) // step + 1)]
+    return [(f"{at:%H}h" if one_day else f"{at:%m-%d}", counted[at]) for at in every]
 
 
-def _spread(samples: Sequence[float]) -> list[tuple[str, float]]:
-    """Samples in steps that double, because latencies spread over orders of magnitude."""
-    counted: Counter[int] = Counter()
-    for sample in samples:
-        step = 0
-        while 2**step < sample:
-            step += 1
-        counted[step] += 1
-    return [(f"≤{2**step}", float(counted[step])) for step in range(min(counted), max(counted) + 1)]
+def _spread(samples: Sequence[float]) -> list[tuple[str, int]]:
+    """How many samples lie in each step, those without any in between included."""
+    counted = Counter(bisect_left(_STEPS, sample) for sample in samples)
+    return [
+        (f"{_STEPS[step - 1] if step else 0:,}–{_STEPS[step]:,} ms", counted[step])
+        for step in range(min(counted), max(counted) + 1)
+    ]
 
 
 def _amount(amount: Decimal, currency: str) -> str:

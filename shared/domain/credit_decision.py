@@ -190,7 +190,10 @@ def _overdue_rules(figure: Figure, rules: Rules, today: date) -> list[tuple[Answ
         return []
     oldest = min(item.due for item in late if item.due is not None)
     late_by = f"more than {rules.overdue.days} days overdue"
-    message = f"{len(late)} open items, {total} together, are {late_by}, the oldest since {oldest}"
+    if len(late) == 1:
+        message = f"1 open item of {total} is {late_by}, since {oldest}"
+    else:
+        message = f"{len(late)} open items, {total} together, are {late_by}, the oldest since {oldest}"
     return [(rules.overdue.answer, Reason("overdue", message, "let the customer pay first"))]
 
 
