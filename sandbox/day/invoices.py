@@ -48,6 +48,8 @@ _CHARGES: Final = {
 _NUMBER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,17}")  # what SAP's assignment field carries whole
 _FAULTS_MAX: Final = 50  # of one invoice, told with it
 _FAULT_CHARACTERS_MAX: Final = 400
+_ROWS_MAX: Final = 1000  # of an invoice that is not understood, delivered with it
+_CELL_CHARACTERS_MAX: Final = 1000
 _AMOUNT_MAX: Final = Decimal(10) ** 12  # SAP's amounts have fifteen digits, three of them behind the point
 _FALLBACK_MOMENT: Final = datetime(2010, 12, 1, 12, 0, tzinfo=UTC)
 
@@ -91,7 +93,7 @@ class _Importer:
         faulty = [row for row in rows if isinstance(row, FaultyRow)]
         understood = [row for row in rows if isinstance(row, Row)]
         reasons = [f"row {row.number}: {reason}" for row in faulty for reason in row.reasons]
-        reasons += _contradictions(number, understood)
+        reasons += _contradictions(number, understood, self.entity)
         if reasons:
             self._case(number, rows, reasons)
             return
@@ -248,7 +250,7 @@ class _Importer:
                 gross=None,
                 ends=frozenset({End.CASE}),
                 note="; ".join(reasons),
-                faults=tuple(reasons[:_FAULTS_MAX]),
+                faults=_told(reasons),
                 line_count=len(rows),
                 placed_at=placed_at,
             )
@@ -282,7 +284,7 @@ def _terms(row: Row) -> tuple[str, str, Decimal]:
     return row.customer, row.item, row.price
 
 
-def _contradictions(number: str, rows: Sequence[Row]) -> list[str]:
+def _contradictions(number: str, rows: Sequence[Row], entity: LegalEntity) -> list[str]:
     """What each row says well and the invoice says badly."""
     reasons = []
     if not _NUMBER.fullmatch(number):
@@ -291,6 +293,9 @@ def _contradictions(number: str, rows: Sequence[Row]) -> list[str]:
     if len(customers) > 1:
         named = ", ".join(customer or "none" for customer in customers)
         reasons.append(f"rows {rows[0].number}-{rows[-1].number}: one invoice with several customers: {named}")
+    days = sorted({orders.business_day(row.placed_at, entity) for row in rows})
+    if len(days) > 1:
+        reasons.append(f"rows {rows[0].number}-{rows[-1].number}: one invoice on several days: {', '.join(days)}")
     for row in rows:
         if charge_code(row.item) is not None or not row.price:
             continue
@@ -314,11 +319,18 @@ def _contradictions(number: str, rows: Sequence[Row]) -> list[str]:
     return reasons
 
 
+def _told(reasons: Sequence[str]) -> tuple[str, ...]:
+    """The reasons that go with an invoice; of very many the first, and how many more there are."""
+    if len(reasons) <= _FAULTS_MAX:
+        return tuple(reasons)
+    return (*reasons[: _FAULTS_MAX - 1], f"and {len(reasons) - _FAULTS_MAX + 1} more faults")
+
+
 def _envelope_of_raw(
     number: str, rows: Sequence[Row | FaultyRow], reasons: Sequence[str], placed_at: datetime, entity: LegalEntity
 ) -> JsonObject:
     """An order event that carries the raw cells; it has no totals, because nobody can know them."""
-    cells = [_cells(row) for row in rows]
+    cells = [_cells(row) for row in rows[:_ROWS_MAX]]
     customers = sorted({row.get("CustomerID", "") for row in cells})
     occurred_at = placed_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
@@ -349,7 +361,7 @@ def _envelope_of_raw(
             "TenderLines": [],
             "ExtensionProperties": [
                 {"Key": "ImportFault", "Value": {"StringValue": reason[:_FAULT_CHARACTERS_MAX]}}
-                for reason in reasons[:_FAULTS_MAX]
+                for reason in _told(reasons)
             ],
         },
     }
@@ -357,7 +369,7 @@ def _envelope_of_raw(
 
 def _cells(row: Row | FaultyRow) -> dict[str, str]:
     if isinstance(row, FaultyRow):
-        return row.cells
+        return {column: cell[:_CELL_CHARACTERS_MAX] for column, cell in row.cells.items()}
     return {
         "StockCode": row.item,
         "Description": row.description,

@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.day.books import Case, CheckoutAnswer, CrmOrder, Document, Facts, signed
 from sandbox.day.figures import Inventory, Latencies, Parking, Period
-from sandbox.day.plan import Cancel, Checkout, Day, MoveGoods, SetStock
+from sandbox.day.plan import Cancel, Checkout, Day, End, MoveGoods, SetStock
 from sandbox.day.replay import Replayed
 from sandbox.day.systems import CallRefused, Systems
 
@@ -171,6 +171,12 @@ def _checkouts(replayed: Replayed) -> dict[str, CheckoutAnswer]:
             raise CallRefused("commerce", "POST", "/__sim/checkouts", done.status, str(answer))
         decision = answer.get("decision")
         confirmed = bool(answer.get("confirmed"))
+        problem = answer.get("problem")
+        if not confirmed and isinstance(problem, Mapping) and problem.get("status") == 400:
+            # The check does not understand the order: no decision, and no fault of the stack either.
+            said = f"the credit check cannot read the order: {problem.get('detail')}"
+            found[done.act.order.number] = CheckoutAnswer(False, End.DECLINED, (said,))
+            continue
         if not confirmed and not (isinstance(decision, Mapping) and "outcome" in decision):
             raise CallRefused("functions", "POST", "/api/credit-checks", int(answer.get("status", 0)), str(decision))
         outcome = str(decision["outcome"]) if isinstance(decision, Mapping) else "approved"

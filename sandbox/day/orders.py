@@ -90,7 +90,7 @@ class Order:
     @property
     def business_date(self) -> str:
         """The day in the legal entity's own calendar."""
-        return self.placed_at.astimezone(ZoneInfo(self.entity.time_zone)).date().isoformat()
+        return business_day(self.placed_at, self.entity)
 
     def as_sales_order(self) -> JsonObject:
         """The order as Commerce holds it, amounts as exact numbers."""
@@ -176,6 +176,11 @@ def total_of(lines: Iterable[Line], charges: Iterable[Charge]) -> Decimal:
     """The sum of lines and charges, taxes included."""
     parts: tuple[Line | Charge, ...] = (*lines, *charges)
     return sum((part.total for part in parts), Decimal(0))
+
+
+def business_day(at: datetime, entity: LegalEntity) -> str:
+    """The day of an aware moment in the legal entity's own calendar, YYYY-MM-DD."""
+    return at.astimezone(ZoneInfo(entity.time_zone)).date().isoformat()
 
 
 def rounded(amount: Decimal, entity: LegalEntity) -> Decimal:

@@ -20,6 +20,7 @@ from sandbox.day.plan import Day, End
 
 _SHOWN: Final = 40
 _KEPT_ON_SCREEN: Final = 15
+_WHY_ON_SCREEN: Final = 400  # characters
 _GAPS_MAX: Final = 62  # hours or days; where orders lie further apart, only those with any are shown
 _UNEXPLAINED: Final = "unexplained"
 _WORDS: Final = {
@@ -155,7 +156,10 @@ def _kept_on_screen(outcome: Outcome, console: Console) -> None:
     table = Table("order", "how it ended", "why", title="Left for people, or refused at checkout")
     for finding in kept[:_KEPT_ON_SCREEN]:
         ended = _WORDS[finding.end] if finding.end else _UNEXPLAINED
-        table.add_row(*(escape(text) for text in (finding.entry.number, ended, _why(finding))))
+        why = _why(finding)
+        if len(why) > _WHY_ON_SCREEN:
+            why = f"{why[:_WHY_ON_SCREEN].rpartition(' ')[0]} … (all of it in report.html)"
+        table.add_row(*(escape(text) for text in (finding.entry.number, ended, why)))
     console.print(table)
     if len(kept) > _KEPT_ON_SCREEN:
         console.print(f"and {len(kept) - _KEPT_ON_SCREEN} more in report.html")

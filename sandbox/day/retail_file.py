@@ -21,7 +21,10 @@ COLUMNS: Final = (
 )  # fmt: skip
 _FILE_ZONE: Final = ZoneInfo("Europe/London")
 _ROW_LINES_MAX: Final = 6
+_TOO_LONG: Final = f"a cell is longer than {csv.field_size_limit():,} characters"
 _NUMBER_MAX: Final = Decimal(10) ** 9
+_QUANTITY_DECIMALS_MAX: Final = 3  # of a SAP quantity
+_PRICE_DECIMALS_MAX: Final = 5  # of a unit price at checkout
 _ACCOUNT_CHARACTERS_MAX: Final = 10  # of a SAP business partner
 _ITEM_CHARACTERS_MAX: Final = 40  # of a SAP material
 
@@ -59,10 +62,13 @@ def read_rows(path: Path) -> Iterator[Row | FaultyRow]:
 
     Raises WrongFile when the file cannot be opened, is not text, or lacks columns.
     """
-    lines = io.StringIO(_text(path)).readlines()
+    lines = io.StringIO(_text(path), newline=None).readlines()
     if not lines or not "".join(lines).strip():
         raise WrongFile(f"{path.name} is empty; its first row must name the columns {', '.join(COLUMNS)}")
-    header = next(csv.reader([lines[0]]))
+    try:
+        header = next(csv.reader([lines[0]]))
+    except csv.Error as fault:
+        raise WrongFile(f"{path.name} has no readable header: {fault}") from fault
     columns = [name.strip() for name in header]
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
@@ -89,18 +95,19 @@ def _rows(lines: list[str], columns: list[str]) -> Iterator[Row | FaultyRow]:
 
 def _records(lines: list[str], width: int) -> Iterator[tuple[int, list[str], str | None]]:
     """(line number, cells, fault). A quoted cell may span a few lines; an unclosed quote spoils its own line only."""
-    at = 1
+    at, wrong = 1, ""
     while at < len(lines):
         for span in range(1, min(_ROW_LINES_MAX, len(lines) - at) + 1):
             try:
                 cells = next(csv.reader(["".join(lines[at : at + span])], strict=True), [])
-            except csv.Error:
+            except csv.Error as error:
+                wrong = _TOO_LONG if "field limit" in str(error) else "the row's quotes are not closed"
                 continue
             if span > 1 and len(cells) != width:
                 continue
             break
         else:
-            yield at + 1, lines[at].rstrip("\r\n").split(","), "the row's quotes are not closed"
+            yield at + 1, lines[at].rstrip("\r\n").split(","), wrong
             at += 1
             continue
         fault = None
@@ -113,22 +120,24 @@ def _records(lines: list[str], width: int) -> Iterator[tuple[int, list[str], str
 def _understood(number: int, cells: dict[str, str]) -> Row | FaultyRow:
     reasons: list[str] = []
 
-    def decimal(column: str) -> Decimal:
+    def decimal(column: str, decimals_max: int) -> Decimal:
         try:
             value = Decimal(cells[column])
         except InvalidOperation:
             reasons.append(f"{column} {cells[column][:40]!r} is not a number")
             return Decimal(0)
-        if not value.is_finite() or abs(value) >= _NUMBER_MAX or value.adjusted() < -9 or "_" in cells[column]:
+        if not value.is_finite() or abs(value) >= _NUMBER_MAX or "_" in cells[column]:
             reasons.append(f"{column} {cells[column][:40]!r} is not a usable number")
             return Decimal(0)
+        if value != round(value, decimals_max):
+            reasons.append(f"{column} {cells[column][:40]} has more than {decimals_max} decimals")
         return value
 
     if not cells["StockCode"]:
         reasons.append("StockCode is missing")
     if len(cells["StockCode"]) > _ITEM_CHARACTERS_MAX:
         reasons.append(f"StockCode is longer than {_ITEM_CHARACTERS_MAX} characters")
-    quantity, price = decimal("Quantity"), decimal("UnitPrice")
+    quantity, price = decimal("Quantity", _QUANTITY_DECIMALS_MAX), decimal("UnitPrice", _PRICE_DECIMALS_MAX)
     if not reasons and not quantity:
         reasons.append("Quantity is zero")
     if price < 0:

@@ -93,6 +93,9 @@ def test_a_line_without_a_price_moves_stock_and_never_the_ledger(tmp_path: Path)
         ("1,A,x,1,2010-12-01 08:28,-1,C-1,UK", "row 2: UnitPrice -1 is negative"),
         ("1,,x,1,2010-12-01 08:28,1,C-1,UK", "row 2: StockCode is missing"),
         ("1,A,x,1,2010-12-01 08:28,1,a customer,UK", "row 2: CustomerID 'a customer' is not an account number"),
+        ("1,A,x,0.3333,2010-12-01 08:28,1,C-1,UK", "row 2: Quantity 0.3333 has more than 3 decimals"),
+        ("1,A,x,1,2010-12-01 08:28,1.234567,C-1,UK", "row 2: UnitPrice 1.234567 has more than 5 decimals"),
+        (f"1,A,{'x' * 200_000},1,2010-12-01 08:28,1,C-1,UK", "row 2: a cell is longer than 131,072 characters"),
         ("1,A,x,1", "row 2: the row has 4 cells, the file 8 columns"),
         ('1,A,"x,1,2010-12-01 08:28,1,C-1,UK', "row 2: the row's quotes are not closed"),
         ("1,A,x,99999999,2010-12-01 08:28,99999999,,UK",
@@ -123,6 +126,35 @@ def test_an_invoice_of_two_customers_is_a_case(tmp_path: Path) -> None:
     assert entry.faults == ("rows 2-3: one invoice with several customers: C-1, C-2",)
 
 
+def test_an_invoice_of_several_days_is_a_case(tmp_path: Path) -> None:
+    """Rows of one invoice may lie minutes apart, not days."""
+    near = day(tmp_path, "1,A,x,1,2010-12-01 08:28,1,C-1,UK", "1,A,x,1,2010-12-01 08:29,1,C-1,UK")
+    assert only(near).ends == POSTED
+    far = only(day(tmp_path, "1,A,x,1,2010-12-01 08:28,1,C-1,UK", "1,A,x,1,2010-12-05 08:28,1,C-1,UK"))
+    assert far.faults == ("rows 2-3: one invoice on several days: 2010-12-01, 2010-12-05",)
+
+
+def test_of_very_many_faults_the_first_are_told_and_how_many_more_there_are(tmp_path: Path) -> None:
+    entry = only(day(tmp_path, *["1,A,x,1,never,1,C-1,UK"] * 75))
+    assert len(entry.faults) == 50
+    assert entry.faults[-1] == "and 26 more faults"
+
+
+def test_a_raw_cell_of_any_length_and_any_number_of_rows_make_an_event_that_can_be_delivered(tmp_path: Path) -> None:
+    planned = day(tmp_path, *[f"1,A,{'x' * 50_000},1,never,1,C-1,UK"] * 1_200)
+    [act] = [act for act in planned.acts if isinstance(act, Deliver)]
+    assert len(str(act.envelope)) < 1_500_000
+    assert only(planned).line_count == 1_200
+
+
+@pytest.mark.parametrize("ending", [b"\r", b"\n", b"\r\n"], ids=["CR", "LF", "CRLF"])
+def test_a_file_may_end_its_lines_as_any_system_does(tmp_path: Path, ending: bytes) -> None:
+    file = tmp_path / "ended.csv"
+    file.write_bytes(HEADER.encode() + ending + b"1,A,x,1,2010-12-01 08:28,1,C-1,UK" + ending)
+    [entry] = day_of(read_rows(file), file.name).entries
+    assert entry.ends == POSTED
+
+
 def test_a_customer_who_buys_more_than_any_limit_may_be_told_to_wait_for_approval(tmp_path: Path) -> None:
     planned = day(tmp_path, "1,A,x,1000,2010-12-01 08:28,1,C-1,UK", "2,A,x,1000000,2010-12-01 08:28,649.50,C-1,UK")
     assert [End.APPROVAL_REQUIRED in entry.ends for entry in planned.entries] == [False, True]
@@ -145,6 +177,7 @@ def test_columns_come_in_any_order_and_others_are_passed_over(tmp_path: Path) ->
         (b"InvoiceNo,StockCode,Quantity\n", "lacks the columns Description, InvoiceDate, UnitPrice, CustomerID"),
         (HEADER.encode() + b",Quantity\n", "has the column Quantity more than once"),
         (b"\x00\x01\x02", "is not text"),
+        (b'"' + b"x" * 200_000 + b'",' + HEADER.encode() + b"\n", "has no readable header: field larger"),
         (gzip.compress(HEADER.encode() * 20)[:-9], "is damaged"),
     ],
 )
