@@ -35,6 +35,7 @@ from sandbox.stack import ROOT, Stack, StackFailed
 
 POLICY: Final = Path(__file__).with_name("policy.yaml")
 POLICY_OF_FILES: Final = Path(__file__).with_name("policy_of_files.yaml")
+_INTERRUPTS: Final = (signal.SIGTERM, signal.SIGINT)
 _QUIET_SECONDS: Final = 600.0
 _RETRIES_SECONDS: Final = 120.0
 
@@ -75,10 +76,20 @@ def main(
 
 
 async def _interruptible[T](work: Coroutine[Any, Any, T]) -> T:
-    """The work; SIGTERM and Ctrl-C cancel it, so that the stack stops what it started."""
-    task = asyncio.ensure_future(work)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    """The work; SIGTERM and Ctrl-C cancel it, so that the stack stops what it started.
+
+    Once is enough: an impatient second one must not cut the stopping short, and leave processes behind.
+    """
+    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        for number in _INTERRUPTS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+        task.cancel()
+
+    for number in _INTERRUPTS:
+        loop.add_signal_handler(number, interrupt)
     return await task
 
 
