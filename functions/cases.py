@@ -11,7 +11,7 @@ import azure.functions as func
 
 from functions.answers import BodyRefused, answer, body_refused, malformed, problem, read_json, unavailable
 from functions.case_answers import case_as_data, fault_as_data, message_of, preview_as_data, result_as_data
-from functions.people import Person, may_read, require
+from functions.people import Person, may_read, require, without_key
 from functions.queries import duration, moment, read_query, whole
 from functions.traced import traced
 from shared.errors import ConcordError, Conflict, Fault, Malformed, Permanent, Transient
@@ -35,12 +35,16 @@ _FILTER = ("state", "flow", "code", "legalEntity", "key", "olderThan", "newerTha
 @traced
 async def cases_list(req: func.HttpRequest) -> func.HttpResponse:
     connected = await hub()
-    if refused := may_read(req, connected.settings.service_key.get_secret_value()):
+    service_key = connected.settings.service_key.get_secret_value()
+    if refused := may_read(req, service_key):
         return refused
+    params = without_key(req.params, service_key)
     try:
-        asked = read_query(req.params, _QUERY)
+        if unknown := sorted(set(params) - {*_FILTER, *_QUERY}):
+            raise Malformed(Fault(name, "is no filter of cases") for name in unknown)
+        asked = read_query(params, _QUERY)
         limit, after = asked.get("limit", _PAGE), asked.get("after")
-        wanted = _wanted(req.params, connected)
+        wanted = _wanted(params, connected)
         cases = await connected.cases.find(wanted)
     except Malformed as error:
         return malformed(error)
@@ -50,7 +54,7 @@ async def cases_list(req: func.HttpRequest) -> func.HttpResponse:
     page = rest[:limit]
     told: dict[str, Any] = {"cases": [case_as_data(case) for case in page], "count": len(page), "total": len(cases)}
     if len(rest) > limit:
-        query = {name: value for name, value in req.params.items() if name in (*_FILTER, "limit")}
+        query = {name: value for name, value in params.items() if name != "after"}
         onward = {**query, "after": f"{page[-1].opened_at.isoformat()},{page[-1].id}"}
         told["next"] = f"/api/cases?{urlencode(onward)}"
     return answer(told)

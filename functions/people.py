@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import azure.functions as func
@@ -64,6 +65,15 @@ def may_read(request: func.HttpRequest, service_key: str) -> func.HttpResponse |
     if offered and hmac.compare_digest(offered.encode(), service_key.encode()):
         return None
     return problem(401, "sign in, or send the service key as x-functions-key", code="unauthenticated")
+
+
+def without_key(params: Mapping[str, str], service_key: str) -> dict[str, str]:
+    """The query without the key, where the caller gave it as `code` and not as a header."""
+    return {
+        name: value
+        for name, value in params.items()
+        if not (name == "code" and hmac.compare_digest(value.encode(), service_key.encode()))
+    }
 
 
 class _Claim(msgspec.Struct):

@@ -108,7 +108,7 @@ def decimal_of(value: object) -> Decimal:
     """
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         raise ValueError(f"is {type(value).__name__}, not a decimal number")
-    if isinstance(value, str) and (len(value) > 40 or not value.strip() or "_" in value):
+    if isinstance(value, str) and (len(value) > 40 or not value.strip() or "_" in value or not value.isascii()):
         raise ValueError("is not a decimal number")
     try:
         number = Decimal(value.strip() if isinstance(value, str) else value)

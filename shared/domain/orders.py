@@ -193,9 +193,14 @@ def read_order(raw: object, legal_entity: str) -> Order:
 def faults_of(error: ValidationError, root: str = "") -> list[Fault]:
     """Each pydantic complaint as a fault with its path and no input value (which may be personal)."""
     return [
-        Fault(_path(root, problem["loc"]), problem["msg"].removeprefix("Value error, "))
+        Fault(_path(root, problem["loc"]), _complaint(problem["type"], problem["msg"]))
         for problem in error.errors(include_input=False, include_url=False)
     ]
+
+
+def _complaint(kind: str, message: str) -> str:
+    """In words that mean something to who sent it; pydantic names our own classes."""
+    return "is not a JSON object" if kind == "model_type" else message.removeprefix("Value error, ")
 
 
 def known_currency(value: str) -> str:

@@ -297,6 +297,18 @@ async def test_a_bulk_request_that_cannot_be_read_names_its_fault(
     assert (answer.status, answer.json["errors"][0]["field"]) == (400, field)
 
 
+async def test_a_key_in_the_query_is_no_filter_and_stands_in_no_link(world: Systems, doors: Doors) -> None:
+    for number in range(2):
+        change: Change = confirmed(sales_order(f"S-{number}", lines=[line("1", "1", "1.00", "0.20")]))
+        await world.hub.cases.open(
+            flow=FLOW, change=change, code="odd", reasons=[Reason("x", "y")], now=world.clock(), body=encode(change)
+        )
+    key = world.hub.settings.service_key.get_secret_value()
+    answer = await doors.call(doors_of_cases.cases_list, roles=None, params={"code": key, "limit": "1"})
+    assert (answer.status, answer.json["total"]) == (200, 2)
+    assert key not in answer.json["next"]
+
+
 async def test_cases_are_listed_by_filter_and_page_by_page(world: Systems, doors: Doors) -> None:
     for number in range(5):
         change: Change = confirmed(sales_order(f"S-{number}", lines=[line("1", "1", "1.00", "0.20")]))
@@ -330,7 +342,15 @@ async def test_cases_are_listed_by_filter_and_page_by_page(world: Systems, doors
 
 
 @pytest.mark.parametrize(
-    "params", [{"state": "asleep"}, {"limit": "0"}, {"limit": "x"}, {"olderThan": "-1h"}, {"after": "nonsense"}]
+    "params",
+    [
+        {"state": "asleep"},
+        {"limit": "0"},
+        {"limit": "x"},
+        {"olderThan": "-1h"},
+        {"after": "nonsense"},
+        {"status": "open"},
+    ],
 )
 async def test_a_list_that_cannot_be_made_names_the_faulty_parameter(doors: Doors, params: dict[str, str]) -> None:
     answer = await doors.call(doors_of_cases.cases_list, params=params)

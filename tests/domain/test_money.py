@@ -64,7 +64,7 @@ def test_rounding_is_half_up_and_only_on_request() -> None:
     assert Money.rounded(Decimal("99.5"), "JPY").text == "100"
 
 
-@pytest.mark.parametrize("value", [True, 0.1, None, "", "12,5", "1_000", "Infinity", "1E+400", [], "9" * 41])
+@pytest.mark.parametrize("value", [True, 0.1, None, "", "12,5", "1_000", "Infinity", "1E+400", [], "9" * 41, "١٢"])
 def test_what_is_no_decimal_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="is "):
         decimal_of(value)
