@@ -13,8 +13,7 @@ The claim is written as *sending* before anything is sent, with the time until w
 A crash, a lost lock and a timeout therefore leave the same trace, and all are resolved the same way.
 
 An entry goes as a journal entry or as a sales order; which of them is frozen in the claim, and SAP is asked about that
-one. A sales order stands when SAP's amounts are those that the customer saw: any other is kept from being billed and
-becomes a case, whose replay compares again.
+one. When a sales order stands is `shared.placing`.
 """
 
 from __future__ import annotations
@@ -22,12 +21,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from http import HTTPStatus
 from typing import Any
 
 from shared import telemetry
 from shared.authority.ledger import LegalEntity, PostingWay
-from shared.clients.http import RemoteRefused, deadline_after
+from shared.clients.http import deadline_after
 from shared.clients.sap_ledger import PostedDocument, Rejected
 from shared.clients.sap_orders import Placed, Repeatable
 from shared.domain.changes import Change
@@ -35,8 +33,9 @@ from shared.domain.credit import covers
 from shared.domain.ledger import SALES_ORDER, Document, Entry, content_of, document_of
 from shared.domain.money import Money
 from shared.domain.rulings import Hold, Reason, Unchanged
-from shared.domain.sales_orders import SalesOrder, differences, sales_order_of, way_of
+from shared.domain.sales_orders import SalesOrder, sales_order_of, way_of
 from shared.errors import OutcomeUnknown, RemoteDown, Transient
+from shared.placing import compare_answer, look_for_order
 from shared.stores.beside import Beside, note_beside
 from shared.stores.claims import Claim, claim_in
 from shared.stores.records import Dossier, Outcome
@@ -130,7 +129,7 @@ async def post_once(
     if isinstance(document, list):
         return Outcome(Hold(tuple(document)))
     claim = await _claim(frozen, document, claim, dossier, hub, entity, alongside)
-    sent = await _send(document, claim, hub)
+    sent = await _send(document, claim, hub, entity)
     return replace(sent, because=way.because) if isinstance(sent, Posted) and claim.way == "journal_entry" else sent
 
 
@@ -176,16 +175,18 @@ async def announce(posted: Posted, change: Change, hub: Hub, order: dict[str, An
 
 async def _look(claim: Claim, hub: Hub, entity: LegalEntity) -> Posted | Outcome | None:
     """What became of an attempt that may have landed. None: nothing did, and by now nothing can any more."""
-    found = await (_look_for_order if claim.way == "sales_order" else _look_for_entry)(claim, hub, entity)
-    if found is not None:
+    found = await (look_for_order if claim.way == "sales_order" else _look_for_entry)(claim, hub, entity)
+    if isinstance(found, Outcome):
         return found
+    if found is not None:
+        return _posted(found, claim, hub, entity)
     left = (claim.lease_until - hub.clock()).total_seconds()
     if left > 0:
         raise OutcomeUnknown(f"SAP may still post {claim.key}; the lease runs", retry_after_seconds=left)
     return None
 
 
-async def _look_for_entry(claim: Claim, hub: Hub, entity: LegalEntity) -> Posted | Outcome | None:
+async def _look_for_entry(claim: Claim, hub: Hub, entity: LegalEntity) -> PostedDocument | Outcome | None:
     hits = await hub.sap_ledger.find(entity.company_code, claim.key)
     if len(hits) > 1:
         return _held(
@@ -199,36 +200,7 @@ async def _look_for_entry(claim: Claim, hub: Hub, entity: LegalEntity) -> Posted
             f"{hits[0]} carries posting key {claim.key} and was reversed",
             "find out who reversed it and why; then discard, or post by hand",
         )
-    return Posted(_settled(claim, hits[0], hub), fresh=True) if hits else None
-
-
-async def _look_for_order(claim: Claim, hub: Hub, entity: LegalEntity) -> Posted | Outcome | None:
-    hits = await hub.sap_orders.find(claim.key)
-    if len(hits) > 1:
-        return _held(
-            "posted_twice",
-            f"posting key {claim.key} stands in sales orders {', '.join(hit.number for hit in hits)}",
-            "reject or delete all but one in SAP and take its key off the others, then replay",
-        )
-    if not hits:
-        return None
-    number = claim.entry.number
-    if hits[0].is_rejected:
-        return _held(
-            "posted_and_rejected",
-            f"sales order {hits[0].number} carries posting key {claim.key} and was rejected",
-            "find out who rejected it and why; then discard, or post by hand",
-        )
-    if not hits[0].carries(number):
-        return _held(
-            "posted_for_another_order",
-            f"sales order {hits[0].number} carries posting key {claim.key} and names order {hits[0].order or 'none'}",
-            f"put {number} back as the customer's reference in SAP, or find out who else uses the key; then replay",
-        )
-    order = sales_order_of(claim.entry, claim.key, claim.posting_date, entity)
-    if isinstance(order, list):
-        return Outcome(Hold(tuple(order)))
-    return await _compared(hits[0], order, claim, hub)
+    return hits[0] if hits else None
 
 
 async def _uncovered(wanted: Wanted, hub: Hub, entity: LegalEntity) -> tuple[Reason, ...]:
@@ -322,7 +294,7 @@ async def _claim(
     return claim.with_etag(etags[0])
 
 
-async def _send(document: Document | SalesOrder, claim: Claim, hub: Hub) -> Posted | Outcome:
+async def _send(document: Document | SalesOrder, claim: Claim, hub: Hub, entity: LegalEntity) -> Posted | Outcome:
     rules = hub.policy.ledger.sap
     left = rules.send_window_seconds - (hub.clock() - claim.attempted_at).total_seconds()
     if left <= 0:
@@ -343,53 +315,13 @@ async def _send(document: Document | SalesOrder, claim: Claim, hub: Hub) -> Post
     except Transient:
         await _stand_back(claim, hub)  # only an OutcomeUnknown may have landed
         raise
-    match answer:
-        case PostedDocument():
-            return Posted(_settled(claim, answer, hub), fresh=True)
-        case Placed():
-            assert isinstance(document, SalesOrder)
-            return await _placed(answer, document, claim, hub)
-        case Rejected(reasons):
-            return Outcome(Hold(reasons), operations=(replace(claim, state="refused").operation(),))
-
-
-async def _placed(placed: Placed, order: SalesOrder, claim: Claim, hub: Hub) -> Posted | Outcome:
-    """Compare what SAP answered; what it did not tell, or tells of an earlier attempt, is read from SAP again."""
-    if placed.computed is not None and claim.attempted_at == claim.first_attempted_at:
-        return await _compared(placed, order, claim, hub)
-    found = [one for one in await hub.sap_orders.find(claim.key) if one.number == placed.number]
-    if not found:
-        raise OutcomeUnknown(f"SAP answered with sales order {placed.number}, which cannot be read yet")
-    return await _compared(replace(found[0], repeatability=placed.repeatability), order, claim, hub)
-
-
-async def _compared(placed: Placed, order: SalesOrder, claim: Claim, hub: Hub) -> Posted | Outcome:
-    """A sales order stands when SAP's amounts are the customer's; else it is kept from being billed, for a person."""
-    wrong = ["SAP shows no items of it"] if placed.computed is None else differences(order, placed.computed)
-    own_block = order.rules.billing_block
-    if not wrong:
-        if placed.billing_block == own_block:  # set when it differed; corrected since
-            await _set_block(placed, "", hub)
-        return Posted(_settled(claim, placed, hub, order.company_code), fresh=True, repeatability=placed.repeatability)
-    if not placed.billing_block and not placed.is_billed:
-        await _set_block(placed, own_block, hub)
-    state = "is billed already" if placed.is_billed else f"is blocked for billing ({placed.billing_block or own_block})"
-    return _held(
-        "sap_computed_otherwise",
-        f"sales order {placed.number} {state}: {'; '.join(wrong)}",
-        "correct prices or taxes in SAP (or cancel the billing), then replay: it compares again and lifts the block",
-    )
-
-
-async def _set_block(placed: Placed, reason: str, hub: Hub) -> None:
-    try:
-        await hub.sap_orders.set_billing_block(placed, reason)
-    except RemoteRefused as refusal:
-        if refusal.status == HTTPStatus.PRECONDITION_FAILED:
-            raise Transient(
-                f"sales order {placed.number} was changed at this moment", retry_after_seconds=1
-            ) from refusal
-        raise
+    if isinstance(answer, Rejected):
+        return Outcome(Hold(answer.reasons), operations=(replace(claim, state="refused").operation(),))
+    if isinstance(answer, Placed):
+        assert isinstance(document, SalesOrder)
+        compared = await compare_answer(answer, document, claim, hub)
+        return compared if isinstance(compared, Outcome) else _posted(compared, claim, hub, entity)
+    return _posted(answer, claim, hub, entity)
 
 
 async def _stand_back(claim: Claim, hub: Hub) -> None:
@@ -400,20 +332,17 @@ async def _stand_back(claim: Claim, hub: Hub) -> None:
         return  # the claim still says "sending", which costs a wait and is never wrong
 
 
-def _settled(claim: Claim, document: PostedDocument | Placed, hub: Hub, company_code: str = "") -> Claim:
-    company, year, number = (
-        (company_code, SALES_ORDER, document.number)
-        if isinstance(document, Placed)
-        else (document.company_code, document.fiscal_year, document.document)
+def _posted(found: PostedDocument | Placed, claim: Claim, hub: Hub, entity: LegalEntity) -> Posted:
+    """What stands in SAP, as a claim to be settled with it."""
+    company, year, number, repeatability = (
+        (entity.company_code, SALES_ORDER, found.number, found.repeatability)
+        if isinstance(found, Placed)
+        else (found.company_code, found.fiscal_year, found.document, "")
     )
-    return replace(
-        claim,
-        state="settled",
-        company_code=company,
-        fiscal_year=year,
-        document=number,
-        settled_at=hub.clock(),
+    settled = replace(
+        claim, state="settled", company_code=company, fiscal_year=year, document=number, settled_at=hub.clock()
     )
+    return Posted(settled, fresh=True, repeatability=repeatability)
 
 
 def _as_frozen(wanted: Wanted, claim: Claim) -> Wanted:

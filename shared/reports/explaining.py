@@ -315,7 +315,9 @@ async def _billing_of(claim: Claim, row: Explained, known: _Known) -> Explained 
     ]
     held = f"; blocked by {' and '.join(blocks)}" if blocks else ""
     if order.is_billed:
-        said = f"sales order {name} is billed, and no document of it is on the ledger: release its billing to accounting"
+        said = (
+            f"sales order {name} is billed, and no document of it is on the ledger: release its billing to accounting"
+        )
         return replace(row, code="billed_not_posted", reason=f"{said}, or find out who took the document away")
     if cancelled:
         return replace(row, code="billing_cancelled", reason=f"sales order {name} is not billed{cancelled}{held}")

@@ -19,6 +19,7 @@ DOWNHILL = (
     ("functions", "function_app"),
     ("shared.flows",),
     ("shared.delivery", "shared.posting", "shared.approving"),
+    ("shared.placing",),
     ("shared.reports", "shared.review"),
     ("shared.wiring",),
     ("shared.clients", "shared.stores"),

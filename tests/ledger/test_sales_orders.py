@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from sandbox.kit import exact_json
+from shared.clients.http import Response
 from shared.flows.case_handling import decide_case
 from shared.flows.case_preview import preview_case
 from shared.flows.order_to_ledger import order_to_ledger
@@ -144,14 +147,15 @@ async def test_a_sales_order_that_landed_without_an_answer_is_found_not_repeated
         assert (await claim_of(world)).is_settled
 
 
+@pytest.mark.parametrize("kind", ["timeout_after", "timeout_before"])
 async def test_the_way_that_an_attempt_took_stays_its_way_when_policy_changes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
     async with trading(monkeypatch, tmp_path) as world:
         world.hub.sap_orders._odata.system._timeout_seconds = 1.0
         order = on_account()
         decision = await checked(world, order)
-        await fail_next_order(world, "timeout_after")
+        await fail_next_order(world, kind)
         await told_again(world, order, decision)
         entity = world.hub.policy.ledger.legal_entities["GB01"]
         world.hub.policy.ledger.legal_entities["GB01"] = entity.model_copy(update={"posting": "journal_entry"})
@@ -296,6 +300,33 @@ async def test_the_preview_of_a_case_shows_the_sales_order_that_a_replay_would_p
         [shown] = preview.sales_orders
         assert (shown.order, shown.gross.text, shown.items[0].material) == ("S-1", "12.00", "NOWHERE")
         assert await orders_in_sap(world) == []
+
+
+async def test_an_error_that_hides_in_a_success_is_looked_for_not_taken_for_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with trading(monkeypatch, tmp_path) as world:
+        order = on_account()
+        decision = await checked(world, order)
+        system = world.hub.sap_orders._odata.system
+        send = system.request
+
+        async def complaining(method: str, path: str, **more: Any) -> Response:
+            answer = await send(method, path, **more)
+            if method != "POST":
+                return answer
+            complaint = '{"code": "V1/000", "message": "Output was not printed", "severity": "error"}'
+            headers = CIMultiDict(answer.headers)
+            headers["sap-message"] = complaint
+            return replace(answer, headers=CIMultiDictProxy(headers))
+
+        monkeypatch.setattr(system, "request", complaining)
+        await told_again(world, order, decision)
+        world.clock.forward(seconds=700)
+        [wake] = [one for one in world.bus.sent if one.flow == "order_to_ledger"]
+        await world.settle("order_to_ledger", order_to_ledger, wake.change)
+        assert (await claim_of(world)).name == "GB01/SO/1"
+        assert len(await orders_in_sap(world)) == 1
 
 
 # Repeatable requests

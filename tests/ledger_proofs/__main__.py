@@ -14,12 +14,13 @@ def main() -> int:
     parser.add_argument("place", nargs="?")
     parser.add_argument("fault", nargs="?", choices=FAULTS)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--by-order", action="store_true", help="GB01 posts by sales order")
     given = parser.parse_args()
     if given.seed is not None:
-        return _told(random_run(given.seed))
+        return _told(random_run(given.seed, by_order=given.by_order))
     if not given.fault:
         parser.error("a beginning, a place and a fault are needed, or --seed")
-    return _told(strike(given.beginning, given.place, given.fault))
+    return _told(strike(given.beginning, given.place, given.fault, by_order=given.by_order))
 
 
 def _told(ended: Ended) -> int:

@@ -41,14 +41,15 @@ FAULTS = (
 """What may go wrong at a place. A duplicate comes once as the same message (past the bus's window) and once under
 another event id; a lock is lost for longer than a lock lasts, and for longer than a lease lasts."""
 POSTING = "sap POST journalentrycreaterequestconfi"
-_UNKNOWN = f"order.confirmed: {POSTING} #1"
-BEGINNINGS: dict[str, tuple[tuple[str, str], ...]] = {
-    "clean": (),
-    "posted without an answer": ((_UNKNOWN, "timeout_applied"),),
-    "posted after the first look": ((_UNKNOWN, "timeout_late"),),
-    "never posted": ((_UNKNOWN, "timeout_lost"),),
+PLACING = "sap POST API_SALES_ORDER_SRV"
+BEGINNINGS: dict[str, str] = {
+    "clean": "",
+    "posted without an answer": "timeout_applied",
+    "posted after the first look": "timeout_late",
+    "never posted": "timeout_lost",
 }
-"""How a run begins. Each beginning leads over places of its own (the look, the wake-up, the second sending)."""
+"""How a run begins: what befalls the first sending. Each leads over places of its own (the look, the wake-up, the
+second sending)."""
 Tell = Callable[[World], Awaitable[None]]
 
 
@@ -90,11 +91,21 @@ async def a_sale(at: World) -> None:
 SALE = Counter({("S-1", "invoice", "168.00"): 1, ("S-1", "return", "-36.00"): 1, ("S-1", "cancellation", "-12.00"): 1})
 
 
-def play(tell: Tell, expected: Counter[tuple[str, str, str]] | None, *, plan: Plan = no_faults, seed: int = 0) -> Ended:
-    """Run one history to its end and check everything; `expected` None: only what holds for every history."""
+def play(
+    tell: Tell,
+    expected: Counter[tuple[str, str, str]] | None,
+    *,
+    plan: Plan = no_faults,
+    seed: int = 0,
+    by_order: bool = False,
+) -> Ended:
+    """Run one history to its end and check everything; `expected` None: only what holds for every history.
+
+    `by_order`: what is on account is posted by sales order, and SAP bills what is left open at the end.
+    """
 
     async def history(loop: VirtualLoop) -> Ended:
-        async with world(loop, seed=seed, plan=plan) as at:
+        async with world(loop, seed=seed, plan=plan, by_order=by_order) as at:
             faults: list[str] = []
             loop.set_exception_handler(lambda _, context: faults.append(str(context.get("exception") or context)))
             await tell(at)
@@ -104,6 +115,7 @@ def play(tell: Tell, expected: Counter[tuple[str, str, str]] | None, *, plan: Pl
                     await at.come_to_rest()
             except AssertionError as error:
                 faults.append(str(error))
+            at.run_billing()
             documents = documents_of(at)
             wrong = [*faults, *await violations(at)]
             if expected is not None and documents != expected:
@@ -127,9 +139,14 @@ async def violations(at: World) -> list[str]:
     """Everything that may never be so once a history has come to rest, whatever its faults were."""
     wrong: list[str] = []
     documents = [one for one in at.sap.world.documents.values() if one.reference]
-    doubled = [key for key, count in Counter(one.reference for one in documents).items() if count > 1]
-    if doubled:
-        wrong.append(f"posted more than once: {doubled}")
+    orders = {
+        str(one["SalesOrder"]): str(one["AccountingDocExternalReference"]) for one in at.sap.world.sales_orders.values()
+    }
+    for what, keys in (("posted", [one.reference for one in documents]), ("placed", list(orders.values()))):
+        if doubled := [key for key, count in Counter(keys).items() if count > 1]:
+            wrong.append(f"{what} more than once: {doubled}")
+    if unbilled := set(orders.values()) - {one.reference for one in documents if one.type == "RV"}:
+        wrong.append(f"placed and never billed: {unbilled}")
     for subscription, queue in at.topic.subscriptions.items():
         assert queue.dead_letters is not None
         if dead := queue.dead_letters.counts().active:
@@ -141,7 +158,8 @@ async def violations(at: World) -> list[str]:
     ]
     if left:
         wrong.append(f"still parked: {left}")
-    wrong += await _by_key(at, {one.reference: one.number for one in documents})
+    placed = {key: number for number, key in orders.items()}
+    wrong += await _by_key(at, placed | {one.reference: one.number for one in documents if one.type != "RV"})
     wrong += _of_the_bus(at, {one.reference for one in documents})
     wrong += await _of_the_holds(at)
     return wrong
@@ -230,16 +248,23 @@ async def _of_the_holds(at: World) -> list[str]:
     return wrong
 
 
-def strike(beginning: str, place: str, fault: str) -> Ended:
+def strike(beginning: str, place: str, fault: str, *, by_order: bool = False) -> Ended:
     """The sale with one fault at one place, on top of its beginning."""
-    return play(a_sale, SALE, plan=one_by_one(*BEGINNINGS[beginning], (place, fault)))
+    plan = one_by_one(*_begun(beginning, by_order), (place, fault))
+    return play(a_sale, SALE, plan=plan, by_order=by_order)
 
 
-def places_of(beginning: str) -> list[tuple[str, Nature]]:
+def _begun(beginning: str, by_order: bool) -> tuple[tuple[str, str], ...]:
+    fault = BEGINNINGS[beginning]
+    return ((f"order.confirmed: {PLACING if by_order else POSTING} #1", fault),) if fault else ()
+
+
+def places_of(beginning: str, *, by_order: bool = False) -> list[tuple[str, Nature]]:
     """Every place that the sale crosses, found by crossing them."""
-    ended = play(a_sale, SALE, plan=one_by_one(*BEGINNINGS[beginning]))
+    begun = _begun(beginning, by_order)
+    ended = play(a_sale, SALE, plan=one_by_one(*begun), by_order=by_order)
     assert not ended.wrong, ended.wrong
-    struck = {place for place, _ in BEGINNINGS[beginning]}
+    struck = {place for place, _ in begun}
     return [(place, nature) for place, nature in ended.crossed if place not in struck]
 
 
@@ -250,8 +275,11 @@ def replay_command(*arguments: str) -> str:
 # --- random histories ------------------------------------------------------------------------------------------------
 
 
-def random_run(seed: int, *, orders: int = 5) -> Ended:
-    """Several orders, returns and cancellations at once, and a dozen faults wherever chance puts them."""
+def random_run(seed: int, *, orders: int = 5, by_order: bool = False) -> Ended:
+    """Several orders, returns and cancellations at once, and a dozen faults wherever chance puts them.
+
+    `by_order`: posted by sales order what is on account, with a billing run wherever chance puts one.
+    """
     chance = random.Random(seed)
     budget = chance.randrange(3, 13)
     struck = 0
@@ -268,8 +296,10 @@ def random_run(seed: int, *, orders: int = 5) -> Ended:
     async def tell(at: World) -> None:
         for number in range(orders):
             await _random_order(at, f"S-{number + 1}", chance, expected)
+            if by_order and chance.random() < 0.4:
+                at.run_billing()
 
-    return play(tell, expected, plan=plan, seed=seed)
+    return play(tell, expected, plan=plan, seed=seed, by_order=by_order)
 
 
 async def _random_order(at: World, number: str, chance: random.Random, expected: Counter[tuple[str, str, str]]) -> None:

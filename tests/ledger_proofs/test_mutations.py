@@ -23,12 +23,21 @@ CHANGES = "shared/domain/changes.py"
 SAP = "shared/clients/sap_ledger.py"
 DECIDING = "shared/flows/case_handling.py"
 SWEEP = "shared/flows/parked_sweep.py"
+PLACING = "shared/placing.py"
+ORDERS = "shared/domain/sales_orders.py"
+SAP_ORDERS = "shared/clients/sap_orders.py"
+STAGING = "shared/reports/staging.py"
+EXPLAINING = "shared/reports/explaining.py"
 JOIN = "shared/reports/three_way.py"
 SEALING = "shared/domain/sealing.py"
 RECONCILING = "shared/flows/reconciliation.py"
 ONCE = "tests/ledger/test_posting_once.py"
 BACK = "tests/ledger/test_returns.py"
 PAPERS = "tests/ledger/test_documents.py"
+PLACED = "tests/ledger/test_sales_orders.py"
+BUILT = "tests/ledger/test_sales_orders_built.py"
+BILLED = "tests/reconciliation/test_sales_orders.py"
+BY_ORDER = "tests/ledger_proofs/test_every_fault.py -k sales_order_billed_once"
 FAULTS = "tests/ledger_proofs/test_every_fault.py -k one_document_for_each_key"
 QUEUE = "tests/delivery/test_delivery.py"
 PEOPLE = "tests/cases/test_what_people_do.py"
@@ -59,10 +68,10 @@ MUTATIONS = (
         "what is sent was written down before it was sent",
         POSTING,
         "    claim = await _claim(frozen, document, claim, dossier, hub, entity, alongside)\n"
-        "    sent = await _send(document, claim, hub)\n",
+        "    sent = await _send(document, claim, hub, entity)\n",
         "    early: Any = await hub.sap_ledger.post(document, hub.policy.ledger.sap, hub.clock())  # type: ignore\n"
         "    claim = await _claim(frozen, document, claim, dossier, hub, entity, alongside)\n"
-        "    sent: Any = Posted(_settled(claim, early, hub), fresh=True)\n",
+        "    sent: Any = _posted(early, claim, hub, entity)\n",
         f"{ONCE} -k found_not_repeated",
     ),
     Mutation(
@@ -128,6 +137,110 @@ MUTATIONS = (
         "    if hits and hits[0].is_reversed:",
         "    if hits and hits[0].is_reversed is None:",
         f"{ONCE} -k reversed",
+    ),
+    Mutation(
+        "sales orders are not looked for",
+        "a sales order that may have landed is looked for among sales orders before anything is sent",
+        POSTING,
+        'look_for_order if claim.way == "sales_order" else _look_for_entry',
+        "_look_for_entry if claim.way else look_for_order",
+        f"{PLACED} -k found_not_repeated",
+    ),
+    Mutation(
+        "a sales order without its key",
+        "the posting key stands where SAP can be asked for it and billing hands it on",
+        SAP_ORDERS,
+        '        "AccountingDocExternalReference": order.key,\n',
+        "",
+        f"{BY_ORDER}",
+    ),
+    Mutation(
+        "the way follows the policy",
+        "how an attempt went is how the next one goes, whatever policy says by then",
+        POSTING,
+        "way.name if known is None else known.way",
+        "way.name",
+        f"{PLACED} -k stays_its_way",
+    ),
+    Mutation(
+        "SAP's amounts accepted",
+        "a sales order that SAP computes otherwise is a case and is not billed",
+        PLACING,
+        "    if not wrong:\n",
+        "    if placed.number:\n",
+        f"{PLACED} -k computes_otherwise",
+    ),
+    Mutation(
+        "held and billed all the same",
+        "what SAP computes otherwise is blocked for billing before a person is asked",
+        PLACING,
+        "        await _set_block(placed, own_block, hub)\n",
+        "        pass\n",
+        f"{PLACED} -k computes_otherwise",
+    ),
+    Mutation(
+        "a cent is no difference",
+        "also a unit of tax is a difference",
+        ORDERS,
+        "            if theirs != own.amount:",
+        "            if abs(theirs - own.amount) > unit(order.currency):",
+        f"{BUILT} -k unit_of_net_or_tax",
+    ),
+    Mutation(
+        "a rejected order stands",
+        "a sales order that was rejected in SAP is a case, not a posting",
+        PLACING,
+        "    if hits[0].is_rejected:",
+        "    if hits[0].is_rejected is None:",
+        f"{PLACED} -k not_the_order_alone",
+    ),
+    Mutation(
+        "another order's key will do",
+        "a sales order that names another order is a case",
+        PLACING,
+        "    if not hits[0].carries(number):",
+        "    if not number:",
+        f"{PLACED} -k not_the_order_alone",
+    ),
+    Mutation(
+        "each attempt another request",
+        "a repeated request is the same to SAP's Gateway",
+        POSTING,
+        "Repeatable(claim.key, claim.first_attempted_at)",
+        "Repeatable(claim.key, claim.attempted_at)",
+        f"{PLACED} -k same_request",
+    ),
+    Mutation(
+        "a corrected order is the refused one",
+        "what SAP refused and was corrected is another request",
+        POSTING,
+        'now if known is None or known.state == "refused" else known.first_attempted_at',
+        "now if known is None else known.first_attempted_at",
+        f"{PLACED} -k refusal_that_the_gateway_would_repeat",
+    ),
+    Mutation(
+        "paid sales are billed",
+        "a sale that is not wholly on account posts a journal entry",
+        ORDERS,
+        "    if entry.on_account != entry.total or any(t.amount for t in entry.tenders if t.type != ON_ACCOUNT):",
+        "    if entry.total is None:",
+        f"{BUILT} -k stays_a_journal_entry",
+    ),
+    Mutation(
+        "a price that rounds",
+        "an item's price makes its net amount to the unit",
+        ORDERS,
+        " and price.net_of(quantity, net.currency) == net.amount:",
+        ":",
+        f"{BUILT} -k large_quantity",
+    ),
+    Mutation(
+        "an error in a success is a refusal",
+        "a sales order that SAP answers with an error and keeps is looked for, not placed again",
+        SAP_ORDERS,
+        "            if refusal.response.status < 400:",
+        "            if refusal.response.status < 200:",
+        f"{PLACED} -k hides_in_a_success",
     ),
     Mutation(
         "not covered is sent",
@@ -491,6 +604,30 @@ MUTATIONS = (
         'if wanted.is_beside and (known is None or known.state == "refused"):',
         'if wanted.is_beside and known is not None and known.state == "refused":',
         f"{SYSTEMS} -k beside",
+    ),
+    Mutation(
+        "billing is not read",
+        "a sales order that is billed stands on the ledger",
+        STAGING,
+        'sorted(types | {billing} - {""})',
+        "sorted(types)",
+        f"{BILLED} -k matches_three_ways",
+    ),
+    Mutation(
+        "every billing document is ours",
+        "billing documents of other sales orders are not reconciled",
+        STAGING,
+        " or is_posting_key(one.reference)]",
+        " or one.reference]",
+        f"{BILLED} -k are_not_ours",
+    ),
+    Mutation(
+        "billing may wait for ever",
+        "a sales order that is not billed in time is a difference",
+        EXPLAINING,
+        "    if business_day(hub.clock(), entity) > due:",
+        "    if business_day(hub.clock(), entity) < claim.posting_date:",
+        f"{BILLED} -k not_billed_in_time",
     ),
     Mutation(
         "closed all the same",

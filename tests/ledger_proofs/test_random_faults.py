@@ -27,6 +27,18 @@ def test_chance_finds_nothing_in_many_runs_either(first: int) -> None:
         _hold(seed)
 
 
-def _hold(seed: int) -> None:
-    ended = random_run(seed)
-    assert not ended.wrong, f"{ended.wrong}\nstruck: {ended.struck}\n{replay_command('--seed', str(seed))}"
+@pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + 15))
+def test_chance_finds_no_sales_order_lost_doubled_or_billed_otherwise(seed: int) -> None:
+    _hold(seed, "--by-order")
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + 800, _CHUNK))
+def test_chance_finds_no_sales_order_lost_in_many_runs_either(first: int) -> None:
+    for seed in range(first, first + _CHUNK):
+        _hold(seed, "--by-order")
+
+
+def _hold(seed: int, *how: str) -> None:
+    ended = random_run(seed, by_order="--by-order" in how)
+    assert not ended.wrong, f"{ended.wrong}\nstruck: {ended.struck}\n{replay_command('--seed', str(seed), *how)}"

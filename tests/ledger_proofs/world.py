@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context, ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -39,7 +39,9 @@ from sandbox.kit import exact_json as sandbox_json
 from sandbox.kit.simulator import Settings as SimulatorSettings
 from sandbox.kit.simulator import build_app
 from sandbox.sap import arrangements
+from sandbox.sap.services.billing import bill
 from sandbox.sap.simulator import SapSimulator
+from shared.authority.policy import Policy
 from shared.clients.http import BasicAuth, RemoteSystem, Response
 from shared.clients.odata import ODataV2
 from shared.clients.sap_credit import SapCredit
@@ -120,6 +122,7 @@ class World:
     loop: VirtualLoop
     chance: random.Random
     plan: Plan = no_faults
+    policy: Policy = field(default_factory=shipped_policy)
     crossed: list[tuple[str, Nature]] = field(default_factory=list)
     struck: list[tuple[str, str]] = field(default_factory=list)
     tables: dict[str, MemoryTable] = field(default_factory=dict)
@@ -142,7 +145,7 @@ class World:
 
     async def check(self, order: dict[str, Any], *, legal_entity: str = "GB01") -> str:
         """The checkout's credit check of an order on account; the id of the decision that approves it."""
-        policy = shipped_policy().credit
+        policy = self.policy.credit
         request, entity = read_check(
             {
                 "requestId": order["SalesId"],
@@ -179,6 +182,13 @@ class World:
             for _ in range(_SESSIONS):
                 self.spawn(worker.serve(flow))
         return worker
+
+    def run_billing(self) -> None:
+        """What SAP's billing run does: each sales order that is open and not blocked."""
+        for order in list(self.sap.world.sales_orders.values()):
+            if order["_open"] and not order["_credit_blocked"] and not order.get("HeaderBillingBlockReason"):
+                with self.sap.state.atomic():
+                    bill(self.sap.world, order)
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:
         task = self.loop.create_task(work, context=Context())  # nothing of whoever starts it comes along
@@ -621,7 +631,7 @@ def _as_host_gives(message: Message) -> func.ServiceBusMessage:
 
 
 def _hub_of(worker: Worker) -> Hub:
-    world, policy = worker.world, shipped_policy()
+    world, policy = worker.world, worker.world.policy
     counters = Counters()
     tables: dict[str, Table] = {
         name: _WatchedTable(name, world.tables.setdefault(name, MemoryTable()), worker) for name in TABLES
@@ -667,14 +677,24 @@ def _hub_of(worker: Worker) -> Hub:
 
 
 @asynccontextmanager
-async def world(loop: VirtualLoop, *, seed: int = 0, plan: Plan = no_faults, workers: int = 2) -> AsyncIterator[World]:
-    """A world with SAP's customising, three customers with credit, and workers that serve."""
+async def world(
+    loop: VirtualLoop, *, seed: int = 0, plan: Plan = no_faults, workers: int = 2, by_order: bool = False
+) -> AsyncIterator[World]:
+    """A world with SAP's customising, three customers with credit, four materials, and workers that serve.
+
+    `by_order`: GB01 posts what is on account by sales order.
+    """
     random.seed(seed)
-    one = World(loop, random.Random(seed), plan)
+    one = World(loop, random.Random(seed), plan, _by_order() if by_order else shipped_policy())
     one.sap = SapSimulator(SimulatorSettings(), loop.epoch, password="not-a-secret")
     one.broker = Namespace(read_topology(TOPOLOGY), _BrokerClock(loop))
     for account in ("C-1", "C-2", "C-3"):
-        order = arrangements.CreditOrder(legal_entity="GB01", limit=Decimal(1_000_000), currency="GBP")
+        order = arrangements.CreditOrder(
+            legal_entity="GB01",
+            limit=Decimal(1_000_000),
+            currency="GBP",
+            prices={f"ITEM-{number}": Decimal(10) for number in range(1, 5)},
+        )
         with one.sap.state.atomic():
             arrangements.set_credit_account(one.sap.world, account, order)
     async with TestServer(build_app(one.sap), access_log=None) as server:
@@ -691,6 +711,13 @@ async def world(loop: VirtualLoop, *, seed: int = 0, plan: Plan = no_faults, wor
             await asyncio.gather(*one._tasks, return_exceptions=True)
             for worker in (one.timer, *one.workers):
                 await worker.hub.closing.aclose()
+
+
+def _by_order() -> Policy:
+    shipped = shipped_policy()
+    entities = shipped.ledger.legal_entities
+    changed = entities["GB01"].model_copy(update={"posting": "sales_order"})
+    return replace(shipped, ledger=shipped.ledger.model_copy(update={"legal_entities": entities | {"GB01": changed}}))
 
 
 @dataclass(frozen=True)
