@@ -179,8 +179,8 @@ def _follow(
         problems += _history_differs(entry, row)
         if (entry.legal_entity, entry.number) not in facts.commerce_orders:
             problems.append("is on the ledger, and Commerce does not hold it")
-    if end in UNCONFIRMED | {End.NO_LEDGER_MATTER} and entry.kind != "sale" and row is not None:
-        problems.append("has a row in the customer history, and was no order")
+    if end is End.NO_LEDGER_MATTER and (entry.legal_entity, entry.number) in facts.commerce_orders:
+        problems += _history_differs(entry, row, "is known to Commerce")
     if end in UNCONFIRMED and row is not None:
         problems.append("was not confirmed, and yet has a row in the customer history")
     return Finding(entry, end, reason, posted, tuple(documents), tuple(problems))
@@ -215,9 +215,9 @@ def _end(
     return None, "neither on the ledger, nor a case, nor refused at checkout"
 
 
-def _history_differs(entry: Entry, row: CrmOrder | None) -> list[str]:
+def _history_differs(entry: Entry, row: CrmOrder | None, known: str = "is on the ledger") -> list[str]:
     if row is None:
-        return ["is on the ledger, and the customer history does not know it"]
+        return [f"{known}, and the customer history does not know it"]
     problems = []
     if row.total is None or abs(row.total) != abs(entry.gross or Decimal(0)):
         problems.append(f"the customer history has {row.total}, the order {entry.gross} {entry.currency}")

@@ -9,7 +9,8 @@ The file's own conventions, and what they become here:
 - A code that is no article becomes a charge (or a gift voucher) of the conventions in `sandbox.day`.
 - Prices are net and the file knows no tax: every line is zero-rated.
 - A line without a price moves stock and never the ledger. On an invoice with a customer or with priced lines the goods
-  went out; on one with neither it is a count: found (positive) or damaged and lost (negative).
+  went out; on one with neither it is a count: found (positive) or damaged and lost (negative). Commerce knows such an
+  invoice as an order of nothing, so that every invoice of the file stands in its month.
 - What cannot be understood makes its whole invoice a case: it is delivered with its raw cells and without totals. A row
   without an InvoiceNo is an invoice of its own, named after its place in the file.
 """
@@ -98,10 +99,10 @@ class _Importer:
             self._case(number, rows, reasons)
             return
         order = self._order(number, understood)
-        if order is None:
-            self._stock_only(number, understood)
-        else:
+        if order.total or any(line.net for line in order.lines) or any(charge.amount for charge in order.charges):
             self._replay(order, understood)
+        else:
+            self._without_a_price(order, understood)
 
     def day(self, title: str) -> Day:
         plant = self.entity.plants[0]
@@ -121,18 +122,16 @@ class _Importer:
             remarks=tuple(remarks),
         )
 
-    def _order(self, number: str, rows: Sequence[Row]) -> Order | None:
-        """The invoice as an order, or None when nothing on it has an amount."""
+    def _order(self, number: str, rows: Sequence[Row]) -> Order:
+        """The invoice as an order, also one on which nothing has an amount."""
         lines: list[Line] = []
         charges: list[Charge] = []
         for row in rows:
             code = charge_code(row.item)
-            if code is not None and row.price:
+            if code is not None:
                 charges.append(orders.charge(self.entity, code, row.quantity * row.price, rate=_ZERO_RATE))
-            elif code is None:
+            else:
                 lines.append(self._line(row))
-        if not charges and not any(line.net for line in lines):
-            return None
         customer = rows[0].customer
         return orders.order(
             number,
@@ -208,22 +207,28 @@ class _Importer:
                 terms = (order.customer, line.item, line.price)
                 self.sold[terms].append(_SoldLine(order.number, str(number), line.quantity))
 
-    def _stock_only(self, number: str, rows: Sequence[Row]) -> None:
-        given = any(row.customer for row in rows)
-        self._move_stock(number, rows, out=given)
+    def _without_a_price(self, order: Order, rows: Sequence[Row]) -> None:
+        """An invoice like any other to Commerce, and nothing to the ledger: it only moves stock."""
+        given = bool(order.customer)
+        if any(line.quantity < 0 for line in order.lines):
+            self.acts.append(Return(name=order.number, after=(), order=order))
+        else:
+            self.acts.append(Checkout(name=order.number, order=order))
+        self._move_stock(order.number, rows, out=given)
         self.entries.append(
             Entry(
-                number=number,
+                number=order.number,
                 legal_entity=self.entity.code,
-                channel="portal" if given else "warehouse",
+                channel=order.channel,
                 kind="stock",
                 currency=self.entity.currency,
                 gross=Decimal(0),
                 ends=frozenset({End.NO_LEDGER_MATTER}),
                 note="given away: goods without a price" if given else "a stock count: goods without a price",
-                line_count=len(rows),
-                customer=rows[0].customer,
-                placed_at=rows[0].placed_at,
+                line_count=len(order.lines),
+                customer=order.customer,
+                placed_at=order.placed_at,
+                business_date=order.business_date,
             )
         )
 

@@ -81,6 +81,8 @@ def test_a_line_without_a_price_moves_stock_and_never_the_ledger(tmp_path: Path)
     planned = day(tmp_path, "1,A,damaged,-5,2010-12-01 08:00,0,,UK", "2,A,given,2,2010-12-01 08:00,0,C-1,UK")
     assert [act.stock.quantity for act in planned.acts if isinstance(act, MoveGoods)] == [-5, -2]
     assert {entry.ends for entry in planned.entries} == {frozenset({End.NO_LEDGER_MATTER})}
+    damaged, given = [act.order for act in planned.acts if isinstance(act, Checkout | Return)]
+    assert not any(order.total or order.tenders for order in (damaged, given))
 
 
 @pytest.mark.parametrize(
