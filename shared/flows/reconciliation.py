@@ -18,7 +18,7 @@ from shared.domain.fiscal import Month, business_day, read_month
 from shared.errors import ConcordError, Conflict, Fault, Malformed
 from shared.reports.comparing import compare
 from shared.reports.explaining import Explained, explain
-from shared.reports.reconciliation import Reconciliation, as_json, assemble, row_as_json
+from shared.reports.reconciliation import Reconciliation, as_json, assemble, row_as_json, subject_of
 from shared.stores.beside import list_beside
 from shared.stores.closes import Closes, Looked, list_looked, note_looked, read_closes
 from shared.stores.table import RowChanged, RowExists
@@ -80,7 +80,7 @@ async def close_period(
     report, closes = await reconcile(legal_entity, period, hub)
     if closes.state == "closed" and closes.latest is not None:
         return Closed(closes.latest, issued=False)
-    flying = {row.finding.number or row.finding.reference: row for row in report.rows if row.is_in_flight}
+    flying = {subject_of(row): row for row in report.rows if row.is_in_flight}
     strangers = [(index, name) for index, name in enumerate(carried) if name not in flying]
     if strangers:
         raise Malformed(Fault(f"carryOvers[{index}]", f"{name!r} is not in flight") for index, name in strangers)
@@ -191,10 +191,11 @@ async def _watched(report: Reconciliation, hub: Hub) -> Closes:
 
 
 def _refusal(report: Reconciliation, blocking: Sequence[Explained]) -> NotClosable:
-    open_orders = sum(1 for row in blocking if not row.explained)
-    flying = len(blocking) - open_orders
-    parts = [f"{open_orders} unexplained"] if open_orders else []
-    parts += [f"{flying} in flight and not named as carry-over"] if flying else []
+    unexplained = {subject_of(row) for row in blocking if not row.explained}
+    flying = {subject_of(row) for row in blocking} - unexplained
+    parts = [f"{len(unexplained)} unexplained"] if unexplained else []
+    parts += [f"{len(flying)} in flight and not named as carry-over"] if flying else []
     parts += [f"{sum(one.count for one in report.unlisted)} more than can be listed"] if report.unlisted else []
-    said = f"{report.legal_entity} {report.period} cannot be closed: {', '.join(parts)}"
+    listed = f"{len(blocking)} differences are listed"
+    said = f"{report.legal_entity} {report.period} cannot be closed: {', '.join(parts)}; {listed}"
     return NotClosable(said, [row_as_json(report.legal_entity, row) for row in blocking])

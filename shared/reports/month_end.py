@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.reports.explaining import WAITS_FOR_BILLING, Explained, amount_text
 from shared.reports.pages import render
-from shared.reports.reconciliation import Reconciliation, row_as_json
+from shared.reports.reconciliation import Reconciliation, in_words, row_as_json, subject_of
 from shared.stores.closes import Closes
 
 _SHOWN = 500
@@ -19,8 +19,8 @@ _ZERO = Decimal(0)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SYSTEMS = (("commerce", "Commerce"), ("sap", "SAP ledger"), ("crm", "CRM history"))
 _COLUMNS = (
-    "class", "system", "orderNumber", "postingKey", "document", "currency", "expected", "found", "businessDate",
-    "postingDate", "explained", "code", "reason",
+    "class", "system", "orderNumber", "postingKey", "document", "currency", "expected", "found", "difference",
+    "businessDate", "postingDate", "explained", "code", "reason",
 )  # fmt: skip
 _GROUPS = (
     ("Unexplained", "Nothing accounts for these. Each stands against closing."),
@@ -30,8 +30,10 @@ _GROUPS = (
     ),
     ("In flight", "On the way from one system to another. They block closing unless carried over by name."),
     ("Held in cases", "A person has to decide, the case says what to do; until then the order is not on the ledger."),
+    ("No ledger matter", "Nothing in these orders has a price: goods moved, money did not, and nothing is posted."),
     ("Explained", "Different, and the record says why."),
 )
+_NO_LEDGER_MATTER = "no_ledger_matter"
 _AMOUNTS = ("expected", "found")
 
 
@@ -50,7 +52,9 @@ def as_html(report: Reconciliation, closes: Closes, nonce: str) -> str:
     unbilled = [row for row in report.rows if row.is_in_flight and row.code == WAITS_FOR_BILLING]
     flying = [row for row in report.rows if row.is_in_flight and row.code != WAITS_FOR_BILLING]
     cases = [row for row in report.rows if row.case_id and not row.is_in_flight]
-    others = [row for row in report.rows if row.explained and not row.is_in_flight and not row.case_id]
+    settled = [row for row in report.rows if row.explained and not row.is_in_flight and not row.case_id]
+    unpriced = [row for row in settled if row.code == _NO_LEDGER_MATTER]
+    others = [row for row in settled if row.code != _NO_LEDGER_MATTER]
     certificate = closes.latest
     return render(
         "reconciliation.html",
@@ -65,10 +69,13 @@ def as_html(report: Reconciliation, closes: Closes, nonce: str) -> str:
             [(f"{day.day:%d %b}", day.totals.get(report.currency, _ZERO)) for day in report.staged.days], report
         ),
         groups=[
-            (title, words, [row_as_json(report.legal_entity, row) for row in rows[:_SHOWN]], len(rows))
-            for (title, words), rows in zip(_GROUPS, (unexplained, unbilled, flying, cases, others), strict=True)
+            (title, words, [_shown(report, row) for row in rows[:_SHOWN]], len(rows), len({*map(subject_of, rows)}))
+            for (title, words), rows in zip(
+                _GROUPS, (unexplained, unbilled, flying, cases, unpriced, others), strict=True
+            )
             if rows
         ],
+        sum_up=_adding_up(report),
         standing=_standing(report.standing),
         amount=lambda amount, currency: _grouped(amount_text(amount, currency)),
     )
@@ -84,9 +91,44 @@ def as_csv(report: Reconciliation) -> bytes:
     writer.writerow(["legalEntity", "period", *_COLUMNS])
     for row in report.rows:
         values = row_as_json(report.legal_entity, row)
+        values["difference"] = "; ".join(f"{amount} {currency}" for currency, amount in values["difference"].items())
         cells = [values[name] if name in _AMOUNTS else _harmless(_text(values[name])) for name in _COLUMNS]
         writer.writerow([report.legal_entity, report.period, *cells])
     return b"\xef\xbb\xbf" + told.getvalue().encode()
+
+
+def _shown(report: Reconciliation, row: Explained) -> dict[str, Any]:
+    return row_as_json(report.legal_entity, row) | {"differs": _differs(row)}
+
+
+def _differs(row: Explained) -> str:
+    return ", ".join(
+        f"{_grouped(amount_text(amount, currency))} {currency}"
+        for currency, amount in row.differences.items()
+        if amount
+    )
+
+
+def _adding_up(report: Reconciliation) -> list[tuple[str, int, bool]]:
+    """What the orders of the period are made of: words, how many, whether it stands against closing."""
+    rows: dict[str, list[Explained]] = {}
+    for row in report.rows:
+        rows.setdefault(subject_of(row), []).append(row)
+    found: dict[str, int] = {}
+    unexplained = flying = 0
+    for about in rows.values():
+        if not all(row.explained for row in about):
+            unexplained += 1
+        elif any(row.is_in_flight for row in about):
+            flying += 1
+        else:
+            words = in_words(about[0].code)
+            found[words] = found.get(words, 0) + 1
+    told = [("match in all three systems", report.matched, False)]
+    told += [(words, number, False) for words, number in sorted(found.items())]
+    told += [("in flight", flying, True), ("unexplained", unexplained, True)]
+    told += [("less what is no order of Commerce in this month", -report.beside, True)]
+    return [line for line in told if line[1] or line[0].startswith("match")]
 
 
 def _harmless(text: str) -> str:

@@ -52,7 +52,9 @@ class Reconciliation:
     """What the door answers and the close certificate is made of.
 
     `rows` are the differences, `standing` what proved to be none (returns and cancellations with documents of their
-    own); `unlisted` is what was too much to list. Counts are of orders, not of rows.
+    own); `unlisted` is what was too much to list. Counts are of orders, not of rows: of `explained` those `in_flight`
+    are a part, and `beside` counts those explained or unexplained that are no order of Commerce in this period, so that
+    orders = matched + explained + unexplained - beside as long as everything is listed.
     """
 
     legal_entity: str
@@ -63,6 +65,7 @@ class Reconciliation:
     explained: int
     unexplained: int
     in_flight: int
+    beside: int
     difference: dict[str, Decimal]
     staged: Staged
     bridges: tuple[Bridge, ...]
@@ -85,11 +88,7 @@ class Reconciliation:
     def blocking(self, carried: Iterable[str] = ()) -> list[Explained]:
         """What stands against a certificate: everything unexplained, and what is in flight and not carried over."""
         named = set(carried)
-        return [
-            row
-            for row in self.rows
-            if not row.explained or (row.is_in_flight and (row.finding.number or row.finding.reference) not in named)
-        ]
+        return [row for row in self.rows if not row.explained or (row.is_in_flight and subject_of(row) not in named)]
 
 
 def assemble(
@@ -105,20 +104,22 @@ def assemble(
 ) -> Reconciliation:
     """Count orders (not rows): an order with two findings is explained when both are."""
     open_rows = [row for row in rows if not row.stands]
-    by_order: dict[str, list[Explained]] = {}
+    by_order: dict[str, list[Explained]] = defaultdict(list)
     for row in open_rows:
-        by_order.setdefault(row.finding.number or row.finding.reference or row.finding.document, []).append(row)
+        by_order[subject_of(row)].append(row)
     unexplained = sum(1 for found in by_order.values() if not all(row.explained for row in found))
-    proved = {row.finding.number for row in rows if row.stands and row.finding.kind != "missing_in_commerce"}
+    differing = {name for name, found in by_order.items() if any(_is_of_commerce(row) for row in found)}
+    proved = {subject_of(row) for row in rows if row.stands and _is_of_commerce(row)}
     return Reconciliation(
         legal_entity=legal_entity,
         period=period,
         currency=currency,
         orders=joined.orders,
-        matched=joined.matched + len(proved - set(by_order)),
+        matched=joined.matched + len(proved - differing),
         explained=len(by_order) - unexplained,
         unexplained=unexplained + sum(one.count for one in joined.unlisted),
-        in_flight=sum(1 for row in open_rows if row.is_in_flight),
+        in_flight=len({subject_of(row) for row in open_rows if row.is_in_flight}),
+        beside=len(set(by_order) - differing),
         difference=_differences(open_rows, joined.unlisted, [currency, *staged.commerce.totals]),
         staged=staged,
         bridges=tuple(_bridges(staged, rows, joined.unlisted, currency)),
@@ -128,6 +129,16 @@ def assemble(
         policy=policy,
         generated_at=now,
     )
+
+
+def subject_of(row: Explained) -> str:
+    """What a row is about: its order, or what else names it where it names none."""
+    return row.finding.number or row.finding.reference or row.finding.document
+
+
+def _is_of_commerce(row: Explained) -> bool:
+    """Whether it is about an order that Commerce has in the period."""
+    return row.finding.kind != "missing_in_commerce" and not row.finding.is_beside
 
 
 def as_json(report: Reconciliation, closes: Closes | None = None) -> dict[str, Any]:
@@ -140,6 +151,7 @@ def as_json(report: Reconciliation, closes: Closes | None = None) -> dict[str, A
         "explained": report.explained,
         "unexplained": report.unexplained,
         "inFlight": report.in_flight,
+        "beside": report.beside,
         "difference": _amounts(report.difference),
         "totals": _amounts(report.sides["commerce"].totals),
         "systems": {
@@ -235,9 +247,16 @@ _WORDS = {
     "cancelled_before_posting": "cancelled before it was posted",
     "before_its_order": "cancelled or returned before the order itself came",
     "posted_in_parts": "posted in parts, by shipment",
+    "posted_as_sale": "an exchange: goods came back and others went, in one document",
+    "header_text": "its header text was edited in SAP, its lines are those posted",
     "not_listed": "differences beyond what can be listed",
 }
 """A code of an explanation → the words of a step; others are shown as they are, in words."""
+
+
+def in_words(code: str) -> str:
+    """A code as people read it."""
+    return _WORDS.get(code, code.replace("_", " "))
 
 
 def _bridges(staged: Staged, rows: Sequence[Explained], unlisted: Sequence[Unlisted], own: str) -> Iterable[Bridge]:
@@ -257,7 +276,7 @@ def _bridges(staged: Staged, rows: Sequence[Explained], unlisted: Sequence[Unlis
                     here = finding.expected if finding.currency == currency else _ZERO
                     grouped[row.code, row.explained].append(there - here)
             steps = [
-                Step(code, _WORDS.get(code, code.replace("_", " ")), len(amounts), sum(amounts, _ZERO), explained)
+                Step(code, in_words(code), len(amounts), sum(amounts, _ZERO), explained)
                 for (code, explained), amounts in sorted(grouped.items(), key=lambda one: (not one[0][1], one[0][0]))
                 if any(amounts)
             ]
