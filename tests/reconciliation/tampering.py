@@ -16,6 +16,8 @@ Control = Callable[[System, str, str, object], Awaitable[Any]]
 Undo = Callable[[], Awaitable[None]]
 PENNY = Decimal("0.01")
 OTHER_REVENUE = "41500000"
+ELSEWHERE = "OTHER"
+"""The order that a document is made to name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +267,7 @@ async def document_month_in_sap(subject: Subject) -> Tampered:
 
 @_sap("the document names another order")
 async def order_in_sap(subject: Subject) -> Tampered:
-    return await _altered(subject, {"order": "OTHER"}, None, "OTHER")
+    return await _altered(subject, {"order": ELSEWHERE}, None, ELSEWHERE)
 
 
 # Commerce

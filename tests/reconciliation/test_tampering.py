@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,7 +11,8 @@ import pytest
 from functions import reconciliation as doors_of_reconciliation
 from tests.cases.doors import Doors
 from tests.ledger.rig import line, sales_order
-from tests.reconciliation.tampering import ALL, Found, Subject, Tampered, Tampering, subjects_of
+from tests.reconciliation.finding import misses
+from tests.reconciliation.tampering import ALL, Subject, Tampered, Tampering, subjects_of
 from tests.reconciliation.trading import PERIOD, cancel, give_back, on_account, trade
 from tests.systems import System, Systems, systems
 
@@ -70,24 +70,6 @@ async def closed(doors: Doors) -> tuple[int, Any]:
         period=PERIOD,
     )  # fmt: skip
     return answered.status, answered.json
-
-
-def misses(report: dict[str, Any], found: list[Found]) -> list[str]:
-    """What the report does not say of what was done, and what it says beyond."""
-    wrong = []
-    rows = [row for row in report["rows"] if not row["explained"]]
-    for one in found:
-        own = [row for row in rows if row["orderNumber"] in (one.number, "OTHER")]
-        if not {row["code"] for row in own} & one.codes:
-            wrong.append(f"{one} is not found: {own}")
-        differences = sum((Decimal(amount) for row in own for amount in row["difference"].values()), Decimal(0))
-        if one.difference is not None and differences != one.difference:
-            wrong.append(f"{one} is told to differ by {differences}: {own}")
-        if not any(one.words in row["reason"] or one.words in row["document"] for row in own):
-            wrong.append(f"{one} is not told in these words: {[row['reason'] for row in own]}")
-    strangers = {row["orderNumber"] for row in rows} - {one.number for one in found} - {"OTHER"}
-    wrong += [f"{number} was not tampered with" for number in sorted(strangers)]
-    return wrong
 
 
 async def an_untouched_month(world: Systems, doors: Doors) -> dict[str, Any]:
