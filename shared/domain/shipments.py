@@ -1,34 +1,51 @@
-"""Parts of an order: what one shipment puts on the ledger when a legal entity posts at shipment."""
+"""Parts of an order: what one shipment puts on the ledger when a legal entity posts at shipment, and what never will.
+
+A cancellation takes what has not been shipped, and only that: it was never on the ledger, so nothing is credited, and
+what it takes cannot be shipped any more. Goods that have left are sold until they come back: crediting them on a
+cancellation would give money away for goods that the customer keeps, so a cancellation of more than is left is for a
+person to decide. A cancellation by lines counts whenever it arrives; one of everything takes what had not been shipped
+when it happened, so a shipment that happened before it and arrives after it still stands.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 
 from shared.domain.ledger import Entry
 from shared.domain.money import Money
 from shared.domain.orders import ON_ACCOUNT, Tender
-from shared.domain.returns import Taken, credited, left_of
+from shared.domain.returns import Taken, credited, left_of, unknown_line
 from shared.domain.rulings import Reason
+
+Quantities = Sequence[tuple[str, Decimal]]
+"""Quantities by line, positive."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalledOff:
+    """A cancellation of quantities by line, or (None) of everything that had not been shipped at that moment."""
+
+    lines: Quantities | None
+    at: datetime
 
 
 def part_of(
     whole: Entry,
     shipped: Sequence[Entry],
-    wanted: Sequence[tuple[str, Decimal]] | None,
-    called_off: Sequence[Sequence[tuple[str, Decimal]] | None] = (),
+    wanted: Quantities | None,
+    called_off: Sequence[CalledOff],
+    at: datetime,
 ) -> Entry | list[Reason]:
-    """The entry of one shipment: quantities by line (None: all that is left), charges with the first, paid tenders
-    before the account, and with the last part exactly what the parts before it left over.
-
-    `called_off` are cancellations that came before anything was shipped (None: of everything): they were never on the
-    ledger, so they credit nothing, and what they took off cannot be shipped.
+    """The entry of one shipment that happened at a moment: quantities by line (None: all that is left), charges with
+    the first, paid tenders before the account, and with the last part exactly what the parts before it left over.
     """
     before = _shipped(shipped)
-    to_ship = _to_ship(whole, before, called_off)
+    to_ship = left_to_ship(whole, shipped, called_off, at)
     asked = [(line_id, left) for line_id, left in to_ship.items() if left > 0] if wanted is None else wanted
-    if over := _called_off(asked, to_ship, called_off):
+    if over := _not_there(asked, to_ship, called_off):
         return over
     result = credited(whole, asked, before)
     if isinstance(result, list):
@@ -45,23 +62,54 @@ def part_of(
     return replace(part, tenders=_paid(whole.tenders, earlier, part.total))
 
 
-def _to_ship(
-    whole: Entry, before: Mapping[str, Taken], called_off: Sequence[Sequence[tuple[str, Decimal]] | None]
+def left_to_ship(
+    whole: Entry, shipped: Sequence[Entry], called_off: Sequence[CalledOff], at: datetime | None = None
 ) -> dict[str, Decimal]:
-    """What is left to ship of each line."""
-    left = dict(left_of(whole, before))
-    for lines in called_off:
-        for line_id, quantity in left.items() if lines is None else lines:
+    """What is left to ship of each line at a moment, or after everything that is known."""
+    left = dict(left_of(whole, _shipped(shipped)))
+    for one in called_off:
+        if one.lines is None:
+            left = left if at is not None and at < one.at else dict.fromkeys(left, Decimal(0))
+            continue
+        for line_id, quantity in one.lines:
             if line_id in left:
                 left[line_id] = max(Decimal(0), left[line_id] - quantity)
     return left
 
 
-def _called_off(
-    asked: Sequence[tuple[str, Decimal]],
-    to_ship: Mapping[str, Decimal],
-    called_off: Sequence[Sequence[tuple[str, Decimal]] | None],
+def against_calling_off(
+    whole: Entry, shipped: Sequence[Entry], called_off: Sequence[CalledOff], wanted: Quantities | None
 ) -> list[Reason]:
+    """Why a cancellation cannot be carried out by shipping less: what it takes has left already."""
+    # What a cancellation of everything takes does not stand against one by lines: they say the same twice.
+    left = left_to_ship(whole, shipped, [one for one in called_off if one.lines is not None])
+    ordered = {line.line_id for line in whole.lines}
+    remedy = (
+        "goods that have left are credited when they come back: enter their return in Commerce and correct the "
+        "cancellation to what was not shipped, then replay; or discard"
+    )
+    if wanted is None:
+        if shipped and not called_off and not any(left.values()):
+            return [Reason("cancelled_after_shipment", "everything had been shipped before it was cancelled", remedy)]
+        return []
+    asked: dict[str, Decimal] = {}
+    for line_id, quantity in wanted:
+        asked[line_id] = asked.get(line_id, Decimal(0)) + quantity
+    return [
+        Reason(
+            "cancelled_after_shipment",
+            f"line {line_id}: {quantity.normalize():f} cancelled, {left.get(line_id, Decimal(0)).normalize():f} had "
+            "not been shipped",
+            remedy,
+        )
+        if line_id in ordered
+        else unknown_line(line_id, whole.number)
+        for line_id, quantity in asked.items()
+        if quantity > left.get(line_id, Decimal(0))
+    ]
+
+
+def _not_there(asked: Quantities, to_ship: Mapping[str, Decimal], called_off: Sequence[CalledOff]) -> list[Reason]:
     """Why a shipment cannot be what Commerce wants: it was cancelled before."""
     remedy = "find out whether the goods went out: correct the shipment in Commerce, then replay; or discard"
     if called_off and not asked:

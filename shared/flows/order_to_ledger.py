@@ -7,7 +7,7 @@ state of the order. Everything in it may run again from its beginning.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -22,7 +22,7 @@ from shared.domain.money import Money, decimal_of
 from shared.domain.orders import Order, OrderLine, read_order
 from shared.domain.returns import Taken, credit_line, credited, differs, left_of, merged, refunded, unknown_line
 from shared.domain.rulings import Accept, Hold, Reason, Unchanged
-from shared.domain.shipments import part_of
+from shared.domain.shipments import CalledOff, against_calling_off, left_to_ship, part_of
 from shared.errors import Fault, Malformed, Transient
 from shared.posting import Posted, Wanted, announce, post_once
 from shared.stores.claims import Claim, claim_in, claims_in
@@ -35,6 +35,7 @@ from shared.wiring import Hub
 
 _ORDER_KEY = "0|order"
 _SALES = ("invoice", "shipment")
+_NOT_SOLD_YET = {"more_than_sold", "unknown_original_line"}
 
 
 async def order_to_ledger(change: Change, dossier: Dossier, hub: Hub) -> Outcome:
@@ -49,6 +50,8 @@ async def order_to_ledger(change: Change, dossier: Dossier, hub: Hub) -> Outcome
             return _unchanged("posted_at_confirmation", f"{entity.code} posts orders when they are confirmed")
         case "order.returned":
             return await _returned(change, dossier, hub, entity)
+        case "order.cancelled" if entity.post_when == "shipment":
+            return await _called_off(change, dossier, hub, entity)
         case "order.cancelled":
             return await _given_back(change, dossier, hub, entity, "cancellation", _originals(dossier))
         case "order.changed":
@@ -106,13 +109,14 @@ async def _with_early(
     dossier: Dossier,
     hub: Hub,
     entity: LegalEntity,
+    called_off: Sequence[Change] | None = None,
 ) -> Outcome:
-    """Carry out what overtook the order, now that there is something to give back."""
+    """Carry out what overtook the order, now that there is something to give back (or less of it to come)."""
     for event in early:
         if event.kind == "order.changed":
             continue
         kind: PostingKind = "cancellation" if event.kind == "order.cancelled" else "return"
-        further = await _given_back(event, dossier, hub, entity, kind, originals)
+        further = await _given_back(event, dossier, hub, entity, kind, originals, called_off)
         outcome = Outcome(
             ruling=further.ruling if isinstance(further.ruling, Hold) else outcome.ruling,
             summary="; ".join(part for part in (outcome.summary, further.summary) if part),
@@ -122,27 +126,23 @@ async def _with_early(
         )
         if isinstance(further.ruling, Hold):
             break
+        if further.links:  # it took quantities off the original: the next one has to know of them
+            dossier = await hub.records.read(dossier.business_key)
     return outcome
 
 
 async def _shipped(change: Change, dossier: Dossier, hub: Hub, entity: LegalEntity) -> Outcome:
     """A legal entity that posts at shipment: one invoice for each shipment, all of them together the order."""
-    source = change
-    remembered = dossier.row(_ORDER_KEY)
-    if change.data.get("order") is None and remembered is not None:
-        data = exact_json.loads(unpack(remembered))
-        source = replace(change, data={**change.data, **data})
-    order = await _order_of(source, hub)
-    whole = entry_of(order, entity, "invoice")
+    source = _with_content(change, dossier)
+    whole = entry_of(await _order_of(source, hub), entity, "invoice")
     if isinstance(whole, list):
         return Outcome(Hold(tuple(whole)))
     key = posting_key(entity.code, change.key, "shipment", change.id)
     shipped = [claim for claim in _originals(dossier) if claim.key != key]
     early = early_in(dossier)
-    called_off = [_quantities(event) for event in early if event.kind == "order.cancelled"]
     known = claim_in(dossier, key)
     part = (
-        part_of(whole, [claim.entry for claim in shipped], _quantities(change), called_off)
+        part_of(whole, [claim.entry for claim in shipped], _quantities(change), _calls_off(early), change.occurred_at)
         if known is None or known.state == "refused"
         else known.entry
     )
@@ -171,6 +171,45 @@ async def _shipped(change: Change, dossier: Dossier, hub: Hub, entity: LegalEnti
     await announce(posted, change, hub, source.data.get("order"))
     returned = [event for event in early if event.kind == "order.returned"]
     return await _with_early(_accepted(posted), [*shipped, posted.claim], returned, dossier, hub, entity)
+
+
+async def _called_off(change: Change, dossier: Dossier, hub: Hub, entity: LegalEntity) -> Outcome:
+    """A cancellation at a legal entity that posts at shipment: what has not been shipped never will be."""
+    originals = _originals(dossier)
+    if any(claim.kind == "invoice" for claim in originals):  # posted when it was confirmed, by the policy of that day
+        return await _given_back(change, dossier, hub, entity, "cancellation", originals)
+    if any(claim.state == "sending" for claim in claims_in(dossier)):
+        raise Transient("a shipment's own posting is not settled yet")
+    wanted, kept = _quantities(change), keep_early(change)
+    early = [one for one in early_in(dossier) if one.id != change.id]
+    if not originals and dossier.row(_ORDER_KEY) is None:
+        reason = Reason("before_its_order", "kept until the order comes: it then ships less, or nothing")
+        return Outcome(Unchanged((reason,)), summary="cancelled before its order came", operations=(kept,))
+    whole = entry_of(await _order_of(_with_content(change, dossier), hub), entity, "invoice")
+    if isinstance(whole, list):
+        return Outcome(Hold(tuple(whole)))
+    shipped = [claim.entry for claim in originals]
+    if reasons := against_calling_off(whole, shipped, _calls_off(early), wanted):
+        return Outcome(Hold(tuple(reasons)))
+    outcome = Outcome(
+        Unchanged((Reason("called_off", "what it takes was not shipped: it was never on the ledger, nor will it be"),)),
+        summary="called off before it was shipped",
+        operations=(kept,),
+    )
+    returned = [one for one in early if one.kind == "order.returned"]
+    return await _with_early(outcome, originals, returned, dossier, hub, entity, called_off=[*early, change])
+
+
+def _with_content(change: Change, dossier: Dossier) -> Change:
+    """The event with the order's content as it was when it was confirmed, where it brings none of its own."""
+    remembered = dossier.row(_ORDER_KEY)
+    if change.data.get("order") is not None or remembered is None:
+        return change
+    return replace(change, data={**change.data, **exact_json.loads(unpack(remembered))})
+
+
+def _calls_off(early: Sequence[Change]) -> list[CalledOff]:
+    return [CalledOff(_quantities(one), one.occurred_at) for one in early if one.kind == "order.cancelled"]
 
 
 async def _changed(change: Change, dossier: Dossier, hub: Hub, entity: LegalEntity) -> Outcome:
@@ -251,9 +290,18 @@ async def _return_of_its_own(change: Change, order: Order, dossier: Dossier, hub
 
 
 async def _given_back(
-    change: Change, dossier: Dossier, hub: Hub, entity: LegalEntity, kind: PostingKind, originals: Sequence[Claim]
+    change: Change,
+    dossier: Dossier,
+    hub: Hub,
+    entity: LegalEntity,
+    kind: PostingKind,
+    originals: Sequence[Claim],
+    called_off: Sequence[Change] | None = None,
 ) -> Outcome:
-    """A return or cancellation of the order by its lines, or of all that is left of it."""
+    """A return or cancellation of the order by its lines, or of all that is left of it.
+
+    `called_off` are the cancellations that keep goods from being shipped, where more of them are known than were kept.
+    """
     if not originals:
         if any(claim.state == "sending" for claim in claims_in(dossier)):
             raise Transient("the original's own posting is not settled yet")
@@ -275,6 +323,11 @@ async def _given_back(
         wanted = _quantities(change)
         result = credited(original, left_of(original, before) if wanted is None else wanted, before)
         if isinstance(result, list):
+            if entity.post_when == "shipment" and wanted is not None and {one.code for one in result} <= _NOT_SOLD_YET:
+                early = early_in(dossier) if called_off is None else called_off
+                if await _is_to_come(change, wanted, original, before, early, dossier, hub, entity):
+                    reason = Reason("before_its_shipment", "kept until what it gives back is shipped")
+                    return Outcome(Unchanged((reason,)), summary=reason.message, operations=(keep_early(change),))
             return Outcome(Hold(tuple(result)))
         lines, takes = result
         earlier = [
@@ -306,6 +359,30 @@ async def _given_back(
         return posted
     await announce(posted, change, hub, change.data.get("order"))
     return _accepted(posted)
+
+
+async def _is_to_come(
+    change: Change,
+    wanted: Sequence[tuple[str, Decimal]],
+    original: Entry,
+    before: Mapping[str, Taken],
+    early: Sequence[Change],
+    dossier: Dossier,
+    hub: Hub,
+    entity: LegalEntity,
+) -> bool:
+    """Whether a return of more than has been shipped has only overtaken a shipment."""
+    whole = entry_of(await _order_of(_with_content(change, dossier), hub), entity, "invoice")
+    if isinstance(whole, list):
+        return False
+    left = left_to_ship(whole, [original], _calls_off(early))
+    for line in original.lines:
+        taken = before.get(line.line_id)
+        left[line.line_id] = left.get(line.line_id, Decimal(0)) + line.quantity - (taken.quantity if taken else 0)
+    asked: dict[str, Decimal] = {}
+    for line_id, quantity in wanted:
+        asked[line_id] = asked.get(line_id, Decimal(0)) + quantity
+    return all(quantity <= left.get(line_id, Decimal(0)) for line_id, quantity in asked.items())
 
 
 def _credit_entry(

@@ -26,6 +26,7 @@ from shared.reports.staging import commerce_order, ledger_document
 from shared.reports.three_way import Finding, Joined
 from shared.stores.cases import OPEN, Case
 from shared.stores.claims import Claim, claims_in
+from shared.stores.early import early_in
 from shared.stores.parking import parked_in
 from shared.stores.records import Dossier, Evidence
 from shared.stores.recovered import is_unknown, recovered_at
@@ -38,6 +39,8 @@ _CREDIT_BLOCKED = "B"
 JUST_PLACED = timedelta(minutes=15)
 """An order this young that nothing is known of may still be on its way here; one that is older was never received."""
 _LOOKUPS_AT_ONCE = 16
+_SHIPPED = ("Delivered", "Invoiced")
+"""States of an order in headquarters by which nothing is left to ship."""
 _CONTENT = ("order.confirmed", "order.returned")
 _LEDGER, _HISTORY = "order_to_ledger", "crm_history_update"
 
@@ -195,11 +198,7 @@ async def _not_posted(row: Explained, known: _Known) -> Explained:
         return await _gone(row, claim, known)
     shipped = [claim for claim in claims if claim.kind == "shipment" and claim.is_settled]
     if shipped:
-        parts = sum((claim.entry.total.amount for claim in shipped), Decimal(0))
-        said = f"posted in {len(shipped)} shipments of {parts} {row.finding.currency} together"
-        if parts == row.finding.expected:
-            return _because(row, "posted_in_parts", said)
-        return replace(row, code="posted_in_parts", reason=f"{said}, the order is {row.finding.expected}")
+        return await _in_parts(row, shipped, known)
     decided = [one for one in known.evidence if one.flow == _LEDGER and one.ruling == "unchanged" and one.reasons]
     # What was ruled on the order itself says more than what overtook it.
     decided.sort(key=lambda one: one.kind in _CONTENT)
@@ -207,6 +206,26 @@ async def _not_posted(row: Explained, known: _Known) -> Explained:
         reason = decided[-1].reasons[0]
         return _because(row, reason["code"], reason["message"])
     return _by_case(row, known) or row
+
+
+async def _in_parts(row: Explained, shipped: Sequence[Claim], known: _Known) -> Explained:
+    """An order that posts at shipment: what has left is on the ledger, the rest is no revenue yet and may never be."""
+    finding = row.finding
+    parts = sum((claim.entry.total.amount for claim in shipped), Decimal(0))
+    said = f"posted in {len(shipped)} shipments of {_told(parts, finding.currency)} together"
+    if parts == finding.expected:
+        return _because(row, "posted_in_parts", said)
+    if not 0 < parts < finding.expected:
+        return replace(
+            row, code="posted_in_parts", reason=f"{said}, the order is {_told(finding.expected, finding.currency)}"
+        )
+    rest = f"{said}; of {_told(finding.expected - parts, finding.currency)} nothing was shipped"
+    if any(one.kind == "order.cancelled" for one in early_in(known.dossier)):
+        return _because(row, "partly_shipped", f"{rest}, and it was called off or waits")
+    header = await known.hub.commerce.find_header(known.entity.code, finding.number)
+    if header is not None and str(header.get("SalesOrderStatus")) in _SHIPPED:
+        return replace(row, code="shipment_missing", reason=f"{rest}; Commerce says that all of it was")
+    return _because(row, "partly_shipped", f"{rest} yet")
 
 
 async def _gone(row: Explained, claim: Claim, known: _Known) -> Explained:

@@ -247,6 +247,7 @@ _WORDS = {
     "cancelled_before_posting": "cancelled before it was posted",
     "before_its_order": "cancelled or returned before the order itself came",
     "posted_in_parts": "posted in parts, by shipment",
+    "partly_shipped": "shipped in part: the rest is no revenue yet, or was called off",
     "posted_as_sale": "an exchange: goods came back and others went, in one document",
     "header_text": "its header text was edited in SAP, its lines are those posted",
     "not_listed": "differences beyond what can be listed",

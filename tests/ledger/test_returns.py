@@ -265,7 +265,7 @@ async def test_a_legal_entity_that_posts_at_shipment_posts_its_parts_and_all_of_
 async def test_what_was_cancelled_before_its_shipment_is_not_shipped_and_credits_nothing() -> None:
     async with bench(ledger_policy(post_when="shipment")) as at:
         await at.tell(confirmed(sales_order()))
-        assert codes(await at.tell(event("cancelled", lines=[("1", "4")], event_id="c1"))) == ["before_its_order"]
+        assert codes(await at.tell(event("cancelled", lines=[("1", "4")], event_id="c1"))) == ["called_off"]
         over = await at.tell(event("shipped", lines=[("1", "7")], event_id="s0"))
         assert codes(over) == ["shipped_after_cancellation"]
         assert (await at.tell(event("shipped", event_id="s1"))).ruling.kind == "accept"

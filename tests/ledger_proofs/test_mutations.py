@@ -42,6 +42,7 @@ FAULTS = "tests/ledger_proofs/test_every_fault.py -k one_document_for_each_key"
 QUEUE = "tests/delivery/test_delivery.py"
 PEOPLE = "tests/cases/test_what_people_do.py"
 JOINED = "tests/reconciliation/test_the_join.py"
+CALLED_OFF = "tests/ledger/test_cancelled_shipments.py"
 SYSTEMS = "tests/reconciliation/test_three_systems.py"
 TAMPERED = "tests/reconciliation/test_tampering.py"
 CLOSED = "tests/close/test_closing_a_period.py"
@@ -596,6 +597,22 @@ MUTATIONS = (
         "                for place, amount in sorted(self.amounts.items())\n",
         "                for place, amount in ()\n",
         f"{TAMPERED} -k each_way",
+    ),
+    Mutation(
+        "a cancellation credits what was shipped",
+        "a cancellation takes what has not been shipped, and only that",
+        STORY,
+        'case "order.cancelled" if entity.post_when == "shipment":',
+        'case "order.cancelled" if entity.post_when == "delivery":  # type: ignore',
+        f"{CALLED_OFF} -k after_a_first",
+    ),
+    Mutation(
+        "calling off forgets what left",
+        "no more is called off than is left to ship",
+        SHIPMENTS,
+        "    left = dict(left_of(whole, _shipped(shipped)))\n",
+        "    left = dict(left_of(whole, {}))\n",
+        f"{CALLED_OFF} -k more_than_is_left",
     ),
     Mutation(
         "nobody notes what stands beside",

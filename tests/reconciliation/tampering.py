@@ -15,7 +15,7 @@ System = Literal["sap", "commerce", "dataverse"]
 Control = Callable[[System, str, str, object], Awaitable[Any]]
 Undo = Callable[[], Awaitable[None]]
 PENNY = Decimal("0.01")
-OTHER_REVENUE = "41500000"
+OTHER_REVENUE, TAX = "41500000", "22000000"
 ELSEWHERE = "OTHER"
 """The order that a document is made to name."""
 
@@ -132,6 +132,12 @@ def _taxes(subject: Subject) -> list[dict[str, Any]]:
     return [one for one in subject.document["lines"] if one["is_tax"]]
 
 
+def _beyond(subject: Subject) -> int:
+    """The item of a line that the document does not have."""
+    item: int = max(one["item"] for one in subject.document["lines"]) + 1
+    return item
+
+
 def _moved(line: dict[str, Any], by: Decimal) -> dict[str, Any]:
     return {"item": line["item"], "amount": Decimal(line["amount"]) + by}
 
@@ -203,9 +209,11 @@ async def total_in_sap(subject: Subject) -> Tampered:
     return await _altered(subject, {"lines": lines}, PENNY)
 
 
-@_sap("a penny is moved from net to tax", lambda subject: bool(_taxes(subject)))
+@_sap("a penny is moved from net to tax")
 async def tax_in_sap(subject: Subject) -> Tampered:
-    lines = [_moved(_taxes(subject)[0], -PENNY), _moved(_income(subject)[0], PENNY)]
+    taxes = _taxes(subject)
+    beyond = {"item": _beyond(subject), "account": TAX, "amount": -PENNY}
+    lines = [_moved(taxes[0], -PENNY) if taxes else beyond, _moved(_income(subject)[0], PENNY)]
     return await _altered(subject, {"lines": lines}, PENNY, "tax")
 
 
@@ -215,8 +223,7 @@ async def line_in_sap(subject: Subject) -> Tampered:
     if len(income) > 1:
         lines = [_moved(income[0], PENNY), _moved(income[1], -PENNY)]
     else:
-        beyond = max(one["item"] for one in subject.document["lines"]) + 1
-        lines = [_moved(income[0], PENNY), {"item": beyond, "account": OTHER_REVENUE, "amount": -PENNY}]
+        lines = [_moved(income[0], PENNY), {"item": _beyond(subject), "account": OTHER_REVENUE, "amount": -PENNY}]
     return await _altered(subject, {"lines": lines}, PENNY)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.flows.order_to_ledger import order_to_ledger
 from shared.flows.reconciliation import reconcile
 from shared.reports.reconciliation import as_json
-from tests.ledger.rig import line, sales_order
-from tests.reconciliation.trading import PERIOD, cancel, document_of, give_back, history_row, trade
+from tests.ledger.rig import event, line, sales_order
+from tests.reconciliation.trading import PERIOD, cancel, document_of, give_back, history_row, into_history, trade
 from tests.systems import Systems, systems
 
 
@@ -151,3 +153,33 @@ async def test_a_header_text_that_somebody_edited_is_no_difference(world: System
     await world.control("sap", "PATCH", f"documents/{_id(document)}", {"headerText": "seen by Carla"})
     told = await reconciled(world)
     assert (told["matched"], told["unexplained"], told["standing"]) == (1, 0, {"header_text": 1})
+
+
+async def test_an_order_that_is_shipped_in_part_is_explained_until_commerce_says_that_all_of_it_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    overlay = tmp_path / "policy.yaml"
+    overlay.write_text("ledger: {legal_entities: {GB01: {post_when: shipment}}}\n")
+    async with systems(monkeypatch, policy_overlay=overlay) as world:
+        for number in ("WHOLE", "PART", "CALLED-OFF", "LOST"):
+            order = await trade(world, sales_order(number))
+            parts = [[("1", "4")], [("1", "6")]] if number == "WHOLE" else [[("1", "4")]]
+            for part, lines in enumerate(parts):
+                shipped = event("shipped", number, lines=lines, event_id=f"shipped-{number}-{part}")
+                assert await world.settle("order_to_ledger", order_to_ledger, shipped) == "accept"
+                await into_history(world, shipped)
+            assert order.kind == "order.confirmed"
+        off = event("cancelled", "CALLED-OFF", lines=[("1", "6")])
+        assert await world.settle("order_to_ledger", order_to_ledger, off) == "unchanged"
+        gone = {"order": sales_order("LOST"), "legalEntity": "GB01", "status": "Shipped"}
+        await world.control("commerce", "PUT", "orders/LOST", gone)
+        told = await reconciled(world)
+        found = {(row["orderNumber"], row["code"], row["explained"]) for row in told["rows"]}
+        assert found == {
+            ("WHOLE", "posted_in_parts", True),
+            ("PART", "partly_shipped", True),
+            ("CALLED-OFF", "partly_shipped", True),
+            ("LOST", "shipment_missing", False),
+        }
+        [lost] = [row for row in told["rows"] if row["orderNumber"] == "LOST"]
+        assert "48.00 GBP together; of 72.00 GBP nothing was shipped" in lost["reason"]
