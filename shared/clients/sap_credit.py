@@ -84,6 +84,21 @@ class SapCredit:
         )
         return frozenset(str(row["DocumentReferenceID"]) for row in rows)
 
+    async def find_open(self, entity: Entity, keys: Sequence[str]) -> list[Item]:
+        """The open receivables that carry one of our posting keys."""
+        if not keys:
+            return []
+        rows = await self._odata.read_all(
+            _CUBE,
+            "A_OperationalAcctgDocItemCube",
+            {
+                "$filter": f"{any_of('DocumentReferenceID', list(keys))} and IsCleared eq false "
+                "and FinancialAccountType eq 'D'",
+                "$select": _CUBE_FIELDS,
+            },
+        )
+        return [self._receivable(row) for row in rows]
+
     async def simulate(self, request: CheckRequest, entity: Entity) -> Simulation | None:
         """SAP's prices for the lines and its own verdict; None where there are no lines.
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal, Protocol
@@ -234,6 +234,7 @@ class Figure:
     `lag` is set for a source of totals: a posting counts as contained when it is that much older than `as_of`.
     `overdue` are late items that were read beside the figure, where it does not consist of receivables itself.
     `cleared` are posting keys that SAP knows as paid or reversed, so neither the figure nor a hold needs to hold them.
+    `billed` are posting keys of sales orders whose billing document is among the items of a figure without references.
     `invoices` are the items that are invoices, by legal entity and order.
     """
 
@@ -243,6 +244,7 @@ class Figure:
     items: tuple[Item, ...] = ()
     lag: timedelta | None = None
     cleared: frozenset[str] = frozenset()
+    billed: frozenset[str] = frozenset()
     overdue: tuple[Item, ...] = ()
     references: frozenset[str] = field(init=False)
     documents: frozenset[tuple[str, str, str]] = field(init=False)
@@ -269,9 +271,25 @@ class Figure:
         return (
             posting.key in self.references
             or posting.key in self.cleared
+            or posting.key in self.billed
             or (posting.company_code, posting.document, posting.fiscal_year) in self.documents
             or any(_is_line_of(item, posting) for item in self.items if item.kind == "exposure")
         )
+
+
+def with_billed(figure: Figure, receivables: Iterable[Item]) -> Figure:
+    """A figure that tells no references, with the posting keys of those receivables that are among its items.
+
+    A sales order's own number is gone from SAP's exposure once it is billed, and its billing document has another.
+    """
+    lines = [item for item in figure.items if item.kind == "exposure"]
+    found = {
+        one.reference
+        for one in receivables
+        if one.document
+        and any(one.document in line.order and line.company_code in {one.company_code, ""} for line in lines)
+    }
+    return replace(figure, billed=figure.billed | found)
 
 
 _OPEN_ORDERS = "100"

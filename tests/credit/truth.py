@@ -90,6 +90,9 @@ class Truth:
         await self._call("cleared")
         return frozenset(key for key in keys if key in self.paid)
 
+    async def find_open(self, entity: Entity, keys: Sequence[str]) -> list[Item]:
+        raise AssertionError("a figure that tells references is not looked up by them")
+
     async def simulate(self, request: CheckRequest, entity: Entity) -> Simulation | None:
         await self._call("simulate")
         return self.simulation

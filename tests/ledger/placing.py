@@ -28,11 +28,16 @@ ACCOUNT = {"legalEntity": "GB01", "limit": "100000", "currency": "GBP", "prices"
 
 @asynccontextmanager
 async def trading(
-    patch: pytest.MonkeyPatch, folder: Path, ledger: Mapping[str, Any] = BY_ORDER, **account: Any
+    patch: pytest.MonkeyPatch,
+    folder: Path,
+    ledger: Mapping[str, Any] = BY_ORDER,
+    *,
+    credit: Mapping[str, Any] | None = None,
+    **account: Any,
 ) -> AsyncIterator[Systems]:
     """A world in which GB01 posts by sales order and C-1 has credit."""
     overlay = folder / "overlay.yaml"
-    overlay.write_text(yaml.safe_dump({"ledger": dict(ledger)}), encoding="utf-8")
+    overlay.write_text(yaml.safe_dump({"ledger": dict(ledger), "credit": dict(credit or {})}), encoding="utf-8")
     async with systems(patch, policy_overlay=overlay) as world:
         await world.control("sap", "PUT", "credit-accounts/C-1", ACCOUNT | account)
         yield world

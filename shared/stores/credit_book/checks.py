@@ -27,8 +27,10 @@ from shared.domain.credit import (
     DecisionWithHold,
     Figure,
     Hold,
+    Item,
     Simulation,
     place_of,
+    with_billed,
 )
 from shared.domain.credit_counting import HeldByFamily, is_paid, is_wholly_in, unseen_postings
 from shared.domain.credit_decision import Verdict, decide, decide_without_sap, rate_is_known, refuse
@@ -65,6 +67,8 @@ class Erp(Protocol):
     async def read_standing(self, entity: Entity, account: str, now: datetime) -> Standing: ...
 
     async def find_cleared(self, entity: Entity, keys: Sequence[str]) -> frozenset[str]: ...
+
+    async def find_open(self, entity: Entity, keys: Sequence[str]) -> Sequence[Item]: ...
 
     async def simulate(self, request: CheckRequest, entity: Entity) -> Simulation | None: ...
 
@@ -359,6 +363,8 @@ class CheckDesk:
                 unseen = unseen_postings([one.hold for one in held], figure, now, memory)
                 if unseen and figure.lag is None:
                     figure = replace(figure, cleared=await self._erp.find_cleared(first.entity, unseen))
+                    if figure.source == "cds":
+                        figure = with_billed(figure, await self._erp.find_open(first.entity, unseen))
         except TimeoutError:
             return SaidBySap(None, None, "it did not answer in time", late=True)
         except (Transient, Malformed) as error:
