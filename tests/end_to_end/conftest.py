@@ -124,7 +124,11 @@ def two_workers(folder: Path, *arguments: str) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with two_workers(tmp_path_factory.mktemp("stack")) as told:
+    """In this stack KW01 posts by sales order, the others as shipped."""
+    folder = tmp_path_factory.mktemp("stack")
+    overlay = folder / "overlay.yaml"
+    overlay.write_text("ledger: {legal_entities: {KW01: {posting: sales_order}}}\n", encoding="utf-8")
+    with two_workers(folder, "--overlay", str(overlay)) as told:
         yield told
 
 
