@@ -33,15 +33,16 @@ def snapshot(world: World) -> dict[str, object]:
 def document(world: World, head: Document) -> dict[str, object]:
     """One document with its lines."""
     lines = ledger.lines_of(world, head)
+    sold = (world.sales_orders.get(head.sales_document) if head.sales_document else None) or {}
     return {
         "id": head.id,
         "company_code": head.company_code,
         "fiscal_year": head.fiscal_year,
         "document": head.number,
         "type": head.type,
-        "order": head.reference1,
+        "order": head.reference1 or str(sold.get("PurchaseOrderByCustomer") or ""),
         "reference": head.reference,
-        "kind": head.reference2,
+        "kind": head.reference2 or ("invoice" if sold else ""),
         "header_text": head.header_text,
         "posting_date": head.posting_date.isoformat(),
         "document_date": head.document_date.isoformat(),

@@ -18,7 +18,7 @@ from shared.authority.ledger import LegalEntity
 from shared.clients.dataverse import key_text
 from shared.clients.sap_ledger import LedgerItem
 from shared.domain.fiscal import business_day
-from shared.domain.ledger import Entry, posting_key
+from shared.domain.ledger import Entry, is_posting_key, posting_key
 from shared.domain.money import DECIMALS, Money
 from shared.mapping.engine import moment
 from shared.reports.altering import Alteration, alteration_in_sap
@@ -120,7 +120,7 @@ class _Known:
 async def explain(joined: Joined, entity: LegalEntity, hub: Hub) -> list[Explained]:
     """Look up what is known of each order with a finding, a few at once; in the order of the findings."""
     by_number: dict[str, list[Finding]] = defaultdict(list)
-    for finding in joined.findings:
+    for finding in await _numbered(joined.findings, hub):
         by_number[finding.number].append(finding)
     if not by_number:
         return []
@@ -139,6 +139,25 @@ async def explain(joined: Joined, entity: LegalEntity, hub: Hub) -> list[Explain
         for _ in range(min(_LOOKUPS_AT_ONCE, len(by_number))):
             group.create_task(work(orders))
     return [row for number in by_number for row in found[number]]
+
+
+async def _numbered(findings: Sequence[Finding], hub: Hub) -> list[Finding]:
+    """The findings with the order number of billing documents, which carry the posting key alone: their sales order
+    knows it."""
+    unnamed = {one.reference for one in findings if not one.number and is_posting_key(one.reference)}
+    numbers: dict[str, str] = {}
+
+    async def work(keys: Iterator[str]) -> None:
+        for key in keys:
+            orders = await hub.sap_orders.find(key)
+            if orders:
+                numbers[key] = orders[0].order
+
+    keys = iter(sorted(unnamed))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(_LOOKUPS_AT_ONCE, len(unnamed))):
+            group.create_task(work(keys))
+    return [one if one.number else replace(one, number=numbers.get(one.reference, "")) for one in findings]
 
 
 async def _order(findings: Sequence[Finding], known: _Known) -> list[Explained]:

@@ -83,8 +83,6 @@ def cancel(world: World, billing: Row) -> Document:
         document_date=original.document_date,
         drafts=(),
         reference=original.reference,
-        reference1=original.reference1,
-        reference2=original.reference2,
         original_type="VBRK",
         original_reference=cancelling.zfill(10),
         reversal_reason="01",
@@ -133,7 +131,10 @@ def _drafts(items: Iterable[Row], company_code: str, currency: str) -> list[Draf
 
 
 def bill(world: World, order: Row) -> Document:
-    """Bill a sales order in full and post it to accounting. Raises ValueError where it cannot be billed."""
+    """Bill a sales order in full and post it to accounting. Raises ValueError where it cannot be billed.
+
+    Billing hands the order's accounting reference on to the document, and nothing into its reference keys.
+    """
     number = order["SalesOrder"]
     if not order["_open"]:
         raise ValueError(f"order {number} is not open")
@@ -155,8 +156,6 @@ def bill(world: World, order: Row) -> Document:
         document_date=today,
         drafts=drafts,
         reference=str(order.get("AccountingDocExternalReference") or billing_number),
-        reference1=str(order.get("PurchaseOrderByCustomer") or "")[:20],
-        reference2="invoice",
         original_type="VBRK",
         original_reference=billing_number.zfill(10),
         billing_document=billing_number,
