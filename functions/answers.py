@@ -20,7 +20,7 @@ _NEVER_JSON = ("application/xml", "application/pdf", "application/zip", "applica
 
 
 class BodyRefused(Exception):
-    """The body is larger than this door takes, or says itself that it is no JSON: `status` 413 or 415."""
+    """The body is larger than this door takes, or says itself that it is no plain JSON: `status` 413 or 415."""
 
     def __init__(self, message: str, status: HTTPStatus, code: str) -> None:
         super().__init__(message)
@@ -34,6 +34,9 @@ def read_json(request: func.HttpRequest, *, bytes_max: int = BODY_BYTES_MAX) -> 
     if len(body) > bytes_max:
         text = f"the body has {len(body)} bytes, this door takes {bytes_max}"
         raise BodyRefused(text, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        text = "the body is compressed: send it as it is"
+        raise BodyRefused(text, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "compressed")
     kind = request.headers.get("content-type", "").strip().lower()
     if kind.startswith(_NEVER_JSON):
         raise BodyRefused("the body is no JSON: send application/json", HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-json")

@@ -114,7 +114,9 @@ class _Worker:
         identity = Identity(options.token_secret, options.identity_header)
         front = Front(settings, routes, options.keys, identity, self._invoker, self._admin.handle)
         self._runner = web.ServerRunner(
-            web.Server(front.handle, access_log=None, keepalive_timeout=600), shutdown_timeout=_LAST_ANSWERS_SECONDS
+            # Azure's host hands a compressed body to the app as it came.
+            web.Server(front.handle, access_log=None, keepalive_timeout=600, auto_decompress=False),
+            shutdown_timeout=_LAST_ANSWERS_SECONDS,
         )
         self._schedules: list[asyncio.Task[None]] = []
 

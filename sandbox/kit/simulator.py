@@ -115,6 +115,9 @@ def build_app(simulator: Simulator) -> web.Application:
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            message = "compressed bodies are not played here"
+            return exact_json.response({"error": {"code": "415", "message": message}}, status=415)
         if request.path.startswith(CONTROL):
             return await _control_errors(request, handler)
         call = Call(simulator.state.clock(), request.method, request.path, request.query_string)
@@ -157,7 +160,9 @@ async def running(
 
     Told how, over TLS: at `port`, or at `tls_port` beside it where there is one.
     """
-    runner = web.AppRunner(build_app(simulator), access_log=None, keepalive_timeout=600, shutdown_timeout=5)
+    runner = web.AppRunner(
+        build_app(simulator), access_log=None, keepalive_timeout=600, shutdown_timeout=5, auto_decompress=False
+    )
     await runner.setup()
     try:
         beside = tls is not None and tls_port is not None

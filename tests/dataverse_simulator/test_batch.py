@@ -92,6 +92,7 @@ async def test_the_first_failure_ends_a_batch_unless_it_is_to_go_on(org: Organiz
         _message(_change_set(_part("POST accounts", "{}", 1), _part("POST accounts", "{}", 1))),
         _message(_part("GET accounts")) + _message(_part("GET accounts")),
         _message(_part("GET \udcff")),
+        _message(_part("GET http://[::1/accounts")),
     ],
     ids=[
         "bare line feeds",
@@ -102,6 +103,7 @@ async def test_the_first_failure_ends_a_batch_unless_it_is_to_go_on(org: Organiz
         "one Content-ID twice",
         "two ends",
         "no text",
+        "no address",
     ],
 )
 async def test_a_malformed_batch_is_refused_as_a_whole(org: Organization, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -109,6 +110,7 @@ TIMES: tuple[object, ...] = (
     [],
 )
 PARTS = {"Content-Type": "multipart/form-data; boundary=x"}
+PACKED = {"Content-Encoding": "gzip"}
 FORGED = {**NO_KEY, "X-ZUMO-AUTH": "a.b.c"}
 CHECK = check("bad", "C-1")
 EVENT = event("confirmed", sales_order("BAD-1"), "BAD-1")
@@ -118,6 +120,8 @@ BAD = [
     *(Bad(f"{path}: a wrong key", path, {}, 401, headers={"x-functions-key": "0" * 64}) for path in POSTED),
     *(Bad(f"{path}: the key of nobody in the query", f"{path}?code=x", {}, 401, headers=NO_KEY) for path in POSTED),
     *(Bad(f"{path}: XML", path, b"<a/>", 415, headers={"Content-Type": "application/xml"}) for path in POSTED),
+    *(Bad(f"{path}: compressed", path, gzip.compress(b"{}"), 415, {"body"}, headers=PACKED) for path in POSTED),
+    *(Bad(f"{path}: said to be compressed", path, b"{}", 415, {"body"}, headers=PACKED) for path in POSTED),
     *(Bad(f"{path}: a form with parts", path, {}, 415, {"body"}, headers=PARTS) for path in POSTED),
     *(Bad(f"{path}: {verb}", path, None, 404, method=verb) for path in POSTED for verb in ("GET", "PUT", "DELETE")),
     *(Bad(f"{path}: PUT", path, {}, 404, method="PUT") for path in (*PEOPLE, "/api/availability", "/api/health")),

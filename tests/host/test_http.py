@@ -123,6 +123,11 @@ async def test_a_body_over_the_limit_is_refused(client: Client) -> None:
     assert (await client.post("/api/echo/x", b"x" * 1001)).status == 413
 
 
+async def test_a_body_that_says_it_is_compressed_reaches_the_app_as_it_came(client: Client) -> None:
+    answer = await client.post("/api/echo/x", b"{}", {"Content-Encoding": "gzip"})
+    assert json.loads(answer.body)["body"] == "{}"
+
+
 async def test_a_body_without_a_length_does_not_reach_the_app(client: Client) -> None:
     async def chunks() -> object:
         yield b"lost"

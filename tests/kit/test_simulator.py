@@ -1,6 +1,7 @@
 """Claims about a simulator as a process and its common control surface."""
 
 import asyncio
+import gzip
 import os
 import signal
 import sys
@@ -47,6 +48,15 @@ async def _calls(session: aiohttp.ClientSession, url: str) -> list[object]:
     async with session.get(f"{url}/__sim/calls") as answer:
         calls: list[object] = await answer.json()
         return calls
+
+
+async def test_a_compressed_body_is_refused_whole_or_broken() -> None:
+    async with calling(counter()) as caller:
+        for body in (gzip.compress(b"{}"), b"{}"):
+            packed = {"Content-Encoding": "gzip"}
+            async with caller.session.post(f"{caller.url}/count", data=body, headers=packed) as answer:
+                assert answer.status == 415
+        assert await caller.get("/count") == {"count": 0}
 
 
 async def test_the_call_log_tells_time_method_path_and_status_of_every_call_but_control() -> None:
