@@ -90,7 +90,8 @@ class Report:
         for column in ("benchmark", "what", "value", "goal"):
             figures.add_column(column, justify="right" if column == "value" else "left")
         for told in self.figures:
-            figures.add_row(told.bench, told.name, f"{told.value:,.4g} {told.unit}", told.goal)
+            value = f"{told.value:,.0f}" if abs(told.value) >= 1_000 else f"{told.value:.4g}"
+            figures.add_row(told.bench, told.name, f"{value} {told.unit}", told.goal)
         self.console.print(ratios, figures)
         for bench, why in self.failed.items():
             self.console.print(f"[red]{bench} did not finish:[/red] {why}", highlight=False)
