@@ -76,6 +76,7 @@ class Dataverse(Simulator):
         app.router.add_get("/__sim/limits", self._read_limits)
         app.router.add_put("/__sim/limits", self._set_limits)
         app.router.add_put("/__sim/accounts/{account}", self._put_account)
+        app.router.add_get("/__sim/rows/{table}", self._read_columns)
         app.router.add_post("/__sim/rows/{table}", self._add_row)
         app.router.add_patch("/__sim/rows/{table}/{id:.+}", self._edit_row)
         app.router.add_delete("/__sim/rows/{table}/{id:.+}", self._remove_row)
@@ -199,6 +200,16 @@ class Dataverse(Simulator):
             return Reference("transactioncurrency", row.id)
         raise Refused(400, NOT_FOUND, f"currency: {code} is not a currency of the organization")
 
+    async def _read_columns(self, request: web.Request) -> web.Response:
+        """Some columns of every row (`?columns=a,b`): a whole table at once can be more than a caller wants to hold."""
+        table = self._table(request)
+        named = tuple(name for name in request.query.get("columns", "").split(",") if name)
+        unknown = [name for name in named if name not in table.properties]
+        if unknown:
+            raise ValueError(f"columns: {table.entity_set} has no {', '.join(unknown)}")
+        view = View(table, named or None)
+        return exact_json.response([render(view, self.rows, row, "") for row in self.rows.every(table)])
+
     async def _add_row(self, request: web.Request) -> web.Response:
         return await self._control(request, None)
 
@@ -210,11 +221,7 @@ class Dataverse(Simulator):
 
     async def _control(self, request: web.Request, row_id: str | None) -> web.Response:
         """What a salesperson does to a row in the app: it goes through the pipeline and sets webhooks off."""
-        body = await request.read()
-        name = request.match_info["table"]
-        table = BY_ENTITY_SET.get(name) or TABLES.get(name)
-        if table is None:
-            raise ValueError(f"table: {name} is not a table of the organization")
+        body, table = await request.read(), self._table(request)
         work = Work(self.rows, Caller(SALES_USER))
         call = _control_call(request, body)
         try:
@@ -224,6 +231,13 @@ class Dataverse(Simulator):
             return _response(ApiAnswer.of_refusal(refused))
         self.webhooks.publish(work.caller, work.changes)
         return exact_json.response(render(View(table), self.rows, row, ""))
+
+    def _table(self, request: web.Request) -> Table:
+        name = request.match_info["table"]
+        table = BY_ENTITY_SET.get(name) or TABLES.get(name)
+        if table is None:
+            raise ValueError(f"table: {name} is not a table of the organization")
+        return table
 
     def _edited(self, call: ApiCall, work: Work, table: Table, row_id: str | None) -> Row:
         """Create, change or delete as the method of the control call says; gives the row, the deleted one too."""

@@ -1,6 +1,7 @@
 """Looking at the stack when it has come to rest: what each system holds, and the product's own word on its cases."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -16,13 +17,11 @@ from sandbox.day.systems import CallRefused, Systems
 
 async def facts_of(day: Day, replayed: Replayed, systems: Systems) -> Facts:
     """What SAP, Commerce and the customer history hold, what checkouts were told, and the open cases."""
-    sap, commerce, dataverse = await asyncio.gather(
-        *(systems.read(name, "/__sim/state") for name in ("sap", "commerce", "dataverse"))
-    )
+    sap, commerce = await asyncio.gather(*(systems.read(name, "/__sim/state") for name in ("sap", "commerce")))
     cases = await systems.read("functions", "/api/cases?state=open&limit=5000")
     return Facts(
         documents=tuple(_document(row) for row in _rows(sap["documents"])),
-        crm=_history(dataverse["tables"]),
+        crm=await _history(systems),
         cases=tuple(_case(row) for row in _rows(cases["cases"])),
         commerce_orders=frozenset((str(row["legalEntity"]), str(row["SalesId"])) for row in _rows(commerce["orders"])),
         checkouts=_checkouts(replayed),
@@ -141,18 +140,17 @@ def _document(row: Mapping[str, Any]) -> Document:
     )
 
 
-def _history(tables: object) -> tuple[CrmOrder, ...]:
-    assert isinstance(tables, Mapping), "dataverse state: tables is not an object"
-    lines: dict[str, int] = {}
-    for row in _rows(tables["salesorderdetails"]):
-        order = str(row.get("concord_linekey") or "").rpartition("|")[0]
-        lines[order] = lines.get(order, 0) + 1
+async def _history(systems: Systems) -> tuple[CrmOrder, ...]:
+    """The orders of the customer history with the number of their lines; of the lines their keys alone are read."""
+    details = await systems.get("dataverse", "/__sim/rows/salesorderdetails?columns=concord_linekey")
+    lines = Counter(str(row.get("concord_linekey") or "").rpartition("|")[0] for row in _rows(details))
+    orders = await systems.get("dataverse", "/__sim/rows/salesorders?columns=concord_orderkey,totalamount")
     found = []
-    for row in _rows(tables["salesorders"]):
+    for row in _rows(orders):
         key = str(row.get("concord_orderkey") or "")
         entity, _, number = key.partition("|")
         total = row.get("totalamount")
-        found.append(CrmOrder(entity, number, None if total is None else Decimal(str(total)), lines.get(key, 0)))
+        found.append(CrmOrder(entity, number, None if total is None else Decimal(str(total)), lines[key]))
     return tuple(found)
 
 

@@ -66,3 +66,12 @@ async def test_state_holds_every_row_by_table_and_reset_forgets_them(org: Organi
     assert (await org.control("GET", "state"))["tables"]["accounts"] == []
     await org.account()
     assert len((await org.get("transactioncurrencies")).rows) == 5
+
+
+async def test_some_columns_of_a_table_can_be_read_without_the_rest(org: Organization) -> None:
+    await org.account("C-1", telephone1="1")
+    [row] = await org.control("GET", "rows/accounts?columns=accountnumber")
+    assert row.keys() == {"@odata.etag", "accountid", "accountnumber"}
+    assert (await org.control("GET", "rows/account"))[0]["telephone1"] == "1"
+    status, refused = await org.try_control("GET", "rows/accounts?columns=accountnumber,colour")
+    assert (status, refused["error"]["message"]) == (400, "columns: accounts has no colour")
