@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
@@ -10,6 +11,9 @@ from sandbox.sap import ledger, state_view
 from sandbox.sap.configuration import BASE_UNIT, decimals, plants
 from sandbox.sap.records import Condition, CreditAccount, Stock
 from sandbox.sap.world import World, forever
+
+_DIGITS_MAX: Final = 12  # of a Decimal(15,3); quantities have room for more, and nobody stocks it
+_DAYS_MAX: Final = 36_500
 
 
 class CreditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -104,7 +108,9 @@ def check_amount(amount: Decimal, currency: str, name: str) -> None:
     allowed = decimals(currency)
     if allowed is None:
         raise ValueError(f"currency: {currency!r} is not known")
-    if not amount.is_finite() or -int(amount.normalize().as_tuple().exponent) > allowed:
+    if not amount.is_finite() or amount.adjusted() >= _DIGITS_MAX:
+        raise ValueError(f"{name}: a number of at most {_DIGITS_MAX} digits before the point")
+    if -int(amount.normalize().as_tuple().exponent) > allowed:
         raise ValueError(f"{name}: {amount} has more decimals than {currency}")
 
 
@@ -117,6 +123,8 @@ def set_credit_account(world: World, account: str, order: CreditOrder) -> Credit
     currency = order.currency or (before.currency if before else entity.currency)
     limit = order.limit if order.limit is not None else (before.limit if before else Decimal(0))
     check_amount(limit, currency, "limit")
+    if not 0 <= (order.overdue_days or 0) <= _DAYS_MAX:
+        raise ValueError(f"overdueDays: from 0 to {_DAYS_MAX}")
     for material, price in order.prices.items():
         set_condition(world, account, material, ConditionOrder(price, currency, legalEntity=entity.code))
     was_known = account in world.partners
@@ -185,8 +193,8 @@ def set_stock(world: World, plant: str, material: str, quantity: Decimal, unit: 
         raise ValueError(f"plant: one of {', '.join(plants())} was expected, not {plant!r}")
     if not 1 <= len(material) <= 40:
         raise ValueError("material: 1 to 40 characters")
-    if not quantity.is_finite():
-        raise ValueError("quantity: a number")
+    if not quantity.is_finite() or quantity.adjusted() >= _DIGITS_MAX:
+        raise ValueError(f"quantity: a number of at most {_DIGITS_MAX} digits before the point")
     world.add_material(material, unit or BASE_UNIT)
     base_unit = unit or world.unit_of(material)
     if base_unit != world.unit_of(material):

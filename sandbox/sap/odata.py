@@ -14,7 +14,7 @@ from sandbox.sap.edm import Created, Deep, EntitySet, Hints, Navigation, Service
 from sandbox.sap.errors import Detail, SapError, bad_property
 from sandbox.sap.metadata import edmx
 from sandbox.sap.query import Expand, Query
-from sandbox.sap.values import check, comparable, from_json, from_literal, plain_json, to_json
+from sandbox.sap.values import check, check_unit, comparable, from_json, from_literal, plain_json, to_json
 
 ROOT: Final = "/sap/opu/odata/sap"
 _VERSION: Final = {"DataServiceVersion": "2.0"}
@@ -243,6 +243,8 @@ def _update(target: Target, call: Call) -> Answer:
             continue
         if not declared.updatable:
             raise bad_property(name, f"Property {name} is read-only")
+        if declared.unit is not None and declared.unit in entity_set.type.properties:
+            check_unit(declared, value, entity_set.value(target.row, declared.unit))
         changes[name] = value
     entity_set.update(target.row, changes)
     return Answer(204, _VERSION)

@@ -87,6 +87,14 @@ def check(declared: Property, value: Value) -> None:
             )
 
 
+def check_unit(declared: Property, value: Value, unit: Value) -> None:
+    """An amount has no more decimals than its currency. Raises SapError 400."""
+    decimals = currency_decimals().get(unit) if isinstance(unit, str) else None
+    if isinstance(value, Decimal) and decimals is not None and value != round(value, decimals):
+        message = f"Property {declared.name} has value {value}; currency {unit} has {decimals} decimals"
+        raise bad_property(declared.name, message)
+
+
 def literal(value: Value, declared: Property) -> str:
     """A value as it stands in a key or a filter."""
     match value:

@@ -311,6 +311,14 @@ async def test_a_decimal_must_be_text_and_fit_its_precision_and_scale(sap: Sap, 
     assert (reply.status, reply.refused_property) == (400, "CreditLimitAmount")
 
 
+async def test_an_amount_with_more_decimals_than_its_currency_is_refused(sap: Sap) -> None:
+    await sap.account(legalEntity="JP01", currency="JPY")
+    path = "API_CRDTMBUSINESSPARTNER/CreditManagementAccount(BusinessPartner='C-1',CreditSegment='2000')"
+    reply = await sap.call("PATCH", path, {"CreditLimitAmount": "100.5"})
+    assert (reply.status, reply.refused_property) == (400, "CreditLimitAmount")
+    assert (await sap.call("PATCH", path, {"CreditLimitAmount": "100.000"})).status == 204
+
+
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [
