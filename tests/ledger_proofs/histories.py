@@ -18,9 +18,20 @@ from sandbox.sap import state_view
 from shared.domain.changes import Change, decode
 from shared.stores.claims import claims_in
 from shared.stores.records import Evidence
+from tests.hub import shipped_policy
 from tests.ledger.rig import confirmed, event, line, sales_order
 from tests.ledger_proofs.virtual_time import VirtualLoop, run
-from tests.ledger_proofs.world import CREDIT, LEDGER, Nature, Plan, World, no_faults, one_by_one, world
+from tests.ledger_proofs.world import (
+    CREDIT,
+    LEDGER,
+    Nature,
+    Plan,
+    World,
+    by_sales_order,
+    no_faults,
+    one_by_one,
+    world,
+)
 
 FAULTS = (
     "crash_before",
@@ -105,7 +116,7 @@ def play(
     """
 
     async def history(loop: VirtualLoop) -> Ended:
-        async with world(loop, seed=seed, plan=plan, by_order=by_order) as at:
+        async with world(loop, seed=seed, plan=plan, policy=by_sales_order() if by_order else None) as at:
             faults: list[str] = []
             loop.set_exception_handler(lambda _, context: faults.append(str(context.get("exception") or context)))
             await tell(at)
@@ -270,6 +281,40 @@ def places_of(beginning: str, *, by_order: bool = False) -> list[tuple[str, Natu
 
 def replay_command(*arguments: str) -> str:
     return "replay: python -m tests.ledger_proofs " + " ".join(f'"{one}"' if " " in one else one for one in arguments)
+
+
+def strike_what_sap_taxes_otherwise(*faults: tuple[str, str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """A sale that SAP computes otherwise, with faults at places: what was struck, and what is wrong in the end.
+
+    However often it is tried, and also by a billing run, it has to end as one blocked order, unbilled, and one case.
+    """
+    codes = shipped_policy().ledger.entity("GB01").tax_codes
+    swapped = {"1": "2", "2": "1"}
+    wrongly = tuple(
+        code.model_copy(update={"tax_classification": swapped.get(str(code.tax_classification), "0")}) for code in codes
+    )
+
+    async def history(loop: VirtualLoop) -> tuple[list[tuple[str, str]], list[str]]:
+        async with world(loop, plan=one_by_one(*faults), policy=by_sales_order(tax_codes=wrongly)) as at:
+            order = sales_order(lines=[line("1", "10", "100.00", "20.00")], tenders=[("4", "120.00")])
+            await at.tell(confirmed(order, decision=await at.check(order), at=at.now()))
+            await at.come_to_rest()
+            while await at.have_cases_replayed():
+                await at.come_to_rest()
+            at.run_billing()
+            placed = [one["HeaderBillingBlockReason"] for one in at.sap.world.sales_orders.values()]
+            cases = [case.code for case in await at.timer.hub.cases.list(state="open")]
+            wrong = [] if placed == ["03"] else [f"sales orders by their block: {placed}"]
+            wrong += [] if cases == ["sap_computed_otherwise"] else [f"open cases: {cases}"]
+            wrong += [f"billed or posted: {len(at.sap.world.documents)}"] if documents_of(at) else []
+            wrong += [f"announced: {len(at.published)}"] if at.published else []
+            return at.struck, wrong
+
+    logging.disable(logging.CRITICAL)
+    try:
+        return run(history)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 # --- random histories ------------------------------------------------------------------------------------------------

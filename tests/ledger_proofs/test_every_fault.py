@@ -20,6 +20,7 @@ from tests.ledger_proofs.histories import (
     play,
     replay_command,
     strike,
+    strike_what_sap_taxes_otherwise,
 )
 
 COMMITTING = "records insert lineage+replace claim"
@@ -90,6 +91,18 @@ def test_without_a_fault_a_sale_becomes_a_sales_order_and_what_comes_back_two_cr
     assert [place for place, nature in ended.crossed if nature == "sap-effect"] == [
         f"order.confirmed: {PLACING} #1", f"order.returned: {POSTING} #1", f"order.cancelled: {POSTING} #1"
     ]  # fmt: skip
+
+
+BLOCKING = "sap PATCH API_SALES_ORDER_SRV"
+
+
+@pytest.mark.parametrize("place", [PLACING, BLOCKING])
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in ("duplicate_renamed", "stale_read")])
+def test_what_sap_computes_otherwise_ends_blocked_unbilled_and_as_one_case(place: str, fault: str) -> None:
+    at = f"order.confirmed: {place} #1"
+    struck, wrong = strike_what_sap_taxes_otherwise((at, fault))
+    assert (at, fault) in struck, "the place was not crossed"
+    assert not wrong, wrong
 
 
 @pytest.mark.prove

@@ -678,14 +678,11 @@ def _hub_of(worker: Worker) -> Hub:
 
 @asynccontextmanager
 async def world(
-    loop: VirtualLoop, *, seed: int = 0, plan: Plan = no_faults, workers: int = 2, by_order: bool = False
+    loop: VirtualLoop, *, seed: int = 0, plan: Plan = no_faults, workers: int = 2, policy: Policy | None = None
 ) -> AsyncIterator[World]:
-    """A world with SAP's customising, three customers with credit, four materials, and workers that serve.
-
-    `by_order`: GB01 posts what is on account by sales order.
-    """
+    """A world with SAP's customising, three customers with credit, four materials, and workers that serve."""
     random.seed(seed)
-    one = World(loop, random.Random(seed), plan, _by_order() if by_order else shipped_policy())
+    one = World(loop, random.Random(seed), plan, policy or shipped_policy())
     one.sap = SapSimulator(SimulatorSettings(), loop.epoch, password="not-a-secret")
     one.broker = Namespace(read_topology(TOPOLOGY), _BrokerClock(loop))
     for account in ("C-1", "C-2", "C-3"):
@@ -713,10 +710,11 @@ async def world(
                 await worker.hub.closing.aclose()
 
 
-def _by_order() -> Policy:
+def by_sales_order(**changes: Any) -> Policy:
+    """The shipped policy, with GB01 posting what is on account by sales order; `changes` are further ones of it."""
     shipped = shipped_policy()
     entities = shipped.ledger.legal_entities
-    changed = entities["GB01"].model_copy(update={"posting": "sales_order"})
+    changed = entities["GB01"].model_copy(update={"posting": "sales_order", **changes})
     return replace(shipped, ledger=shipped.ledger.model_copy(update={"legal_entities": entities | {"GB01": changed}}))
 
 
