@@ -203,6 +203,8 @@ def _against(entry: Entry, entity: LegalEntity, rules: SalesOrderPosting) -> Ite
         yield "the buyer has no customer number"
     if entry.on_account != entry.total or any(t.amount for t in entry.tenders if t.type != ON_ACCOUNT):
         yield "it is not wholly on account"
+    if entry.total <= Money.zero(entry.currency):
+        yield "nothing is owed for it, and billing makes a receivable"
     if any(line.is_gift_card for line in entry.lines):
         yield "it sells a gift card, which is a liability and no revenue"
     zero = Money.zero(entry.currency)

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from functions import cases as doors_of_cases
 from sandbox.kit import exact_json
 from shared.clients.http import Response
 from shared.flows.case_handling import decide_case
 from shared.flows.case_preview import preview_case
 from shared.flows.order_to_ledger import order_to_ledger
+from tests.cases.doors import Doors
 from tests.ledger.placing import (
     BY_ORDER,
     checked,
@@ -299,6 +301,13 @@ async def test_the_preview_of_a_case_shows_the_sales_order_that_a_replay_would_p
         assert (preview.would, preview.documents, preview.writes) == ("post", (), ()), preview.reasons
         [shown] = preview.sales_orders
         assert (shown.order, shown.gross.text, shown.items[0].material) == ("S-1", "12.00", "NOWHERE")
+        doors = Doors(monkeypatch, world.hub, doors_of_cases)
+        told = (await doors.call(doors_of_cases.cases_preview, id=(await open_case(world)).id)).json
+        [told_order] = told["salesOrders"]
+        [item] = told_order["items"]
+        assert (told["would"], told_order["net"], told_order["tax"], item["price"], item["per"]) == (
+            "post", "10.00", "2.00", "10.00", 4,
+        )  # fmt: skip
         assert await orders_in_sap(world) == []
 
 

@@ -79,6 +79,7 @@ def test_a_legal_entity_that_posts_by_journal_entry_sends_no_sales_orders() -> N
             | {"tenders": [("4", "108.00")]},
             "gives something back",
         ),
+        ({"charges": [("DISCOUNT", "-100.00", "-20.00")], "tenders": []}, "nothing is owed"),
         ({"charges": [("VOUCHER", "-10.00", "-2.00")], "tenders": [("4", "108.00")]}, "VOUCHER has no condition"),
         ({"charges": [("FREIGHT", "10.00", "0")], "tenders": [("4", "130.00")]}, "FREIGHT is taxed as no item is"),
         ({"lines": [line("1", "10", "100.00", "19.99")], "tenders": [("4", "119.99")]}, "would round otherwise"),
