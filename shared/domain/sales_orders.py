@@ -176,7 +176,10 @@ def price_of(net: Money, quantity: Decimal) -> Price | None:
 
 
 def differences(order: SalesOrder, computed: Computed) -> list[str]:
-    """Where SAP's figures are not those that the customer saw, one sentence each; a unit of tax is a difference."""
+    """Where SAP's figures are not those that the customer saw, one sentence each; a unit of tax is a difference.
+
+    Items that SAP adds by itself (the parts of a set, goods free of charge) are none as long as they cost nothing.
+    """
     if computed.currency != order.currency:
         return [f"SAP has it in {computed.currency}, the order is in {order.currency}"]
     found: list[str] = []
@@ -188,8 +191,12 @@ def differences(order: SalesOrder, computed: Computed) -> list[str]:
         for what, own, theirs in (("net", item.net, there.net), ("tax", item.tax, there.tax)):
             if theirs != own.amount:
                 found.append(f"line {item.line_id}: {what} is {own} here and {theirs} in SAP")
-    strange = sorted(set(computed.items) - {item.number for item in order.items})
-    found += [f"SAP has an item {number} that was not sent" for number in strange]
+    own_numbers = {item.number for item in order.items}
+    found += [
+        f"SAP has an item {number} of {there.net} with {there.tax} of tax that was not sent"
+        for number, there in sorted(computed.items.items())
+        if number not in own_numbers and (there.net or there.tax)
+    ]
     if computed.net != order.net.amount and not found:
         found.append(f"net in all is {order.net} here and {computed.net} in SAP")
     return found

@@ -209,6 +209,7 @@ def test_a_unit_of_net_or_tax_is_a_difference_that_states_both_figures(net: str,
 def test_items_that_are_missing_or_too_many_and_another_currency_are_differences() -> None:
     order = built(entry())
     assert "no item 10" in differences(order, Computed("GBP", Decimal(0), {}))[0]
-    assert "20" in differences(order, computed(order, item20=("1.00", "0.20")))[0]
+    assert "item 11" in differences(order, computed(order, item11=("1.00", "0.20")))[0]
+    assert differences(order, computed(order, item11=("0", "0"))) == [], "the parts of a set cost nothing"
     assert "JPY" in differences(order, Computed("JPY", Decimal(100), computed(order).items))[0]
     assert "in all" in differences(order, Computed("GBP", Decimal(99), computed(order).items))[0]
