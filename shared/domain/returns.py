@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from shared.domain.ledger import Entry, EntryLine
+from shared.domain.ledger import Entry, EntryCharge, EntryLine
 from shared.domain.money import Money, unit
 from shared.domain.orders import ON_ACCOUNT, OrderLine, Tender
 from shared.domain.rulings import Reason
@@ -64,12 +64,14 @@ def credit_line(original: EntryLine, quantity: Decimal, taken: Taken | None) -> 
         )
     if quantity == left:
         return Taken(quantity, original.net - before.net, original.tax - before.tax)
-    share = quantity / original.quantity
-    return Taken(
-        quantity,
-        Money.rounded(original.net.amount * share, original.net.currency),
-        Money.rounded(original.tax.amount * share, original.tax.currency),
-    )
+    share = (before.quantity + quantity) / original.quantity
+    return Taken(quantity, _further(original.net, share, before.net), _further(original.tax, share, before.tax))
+
+
+def _further(whole: Money, share: Decimal, before: Money) -> Money:
+    """What a share of it is worth beyond what went before: many small parts never come to more than the whole."""
+    further = Money.rounded(whole.amount * share, whole.currency) - before
+    return further if further.amount * whole.amount > 0 else Money.zero(whole.currency)
 
 
 def differs(line: OrderLine, worth: Taken) -> Reason | None:
@@ -127,11 +129,58 @@ def left_of(original: Entry, taken: Mapping[str, Taken]) -> list[tuple[str, Deci
     return left
 
 
+def charges_back(
+    original: Entry, earlier: Iterable[Entry], lines: Iterable[EntryLine], *, everything: bool
+) -> tuple[EntryCharge, ...]:
+    """What of the original's charges goes back with credited lines (negative), in the credit's signs.
+
+    With everything, all of them that were not given back before. With goods alone, what was charged stays (freight was
+    carried), and what was in the customer's favour goes back as far as the goods do: whoever returns half of a
+    discounted order returns half of the discount, and nobody gets back more than was paid.
+    """
+    given: dict[tuple[str, str], tuple[Money, Money]] = {}
+    for entry in earlier:
+        for charge in entry.charges:
+            amount, tax = given.get((charge.code, charge.tax_code), (None, None))
+            given[charge.code, charge.tax_code] = (
+                charge.amount if amount is None else amount + charge.amount,
+                charge.tax if tax is None else tax + charge.tax,
+            )
+    zero = Money.zero(original.currency)
+    sold = sum((line.net for line in original.lines if line.quantity > 0), zero)
+    credited_before = sum((-line.net for entry in earlier for line in entry.lines), zero)
+    back = sum((-line.net for line in lines), credited_before)
+    share = Decimal(1) if everything else back.amount / sold.amount if sold else Decimal(0)
+    found: list[EntryCharge] = []
+    for charge in _summed(original.charges):
+        if not everything and charge.amount > zero:
+            continue
+        before, tax_before = given.get((charge.code, charge.tax_code), (zero, zero))
+        amount = -Money.rounded(charge.amount.amount * share, original.currency) - before
+        tax = -Money.rounded(charge.tax.amount * share, original.currency) - tax_before
+        if amount or tax:
+            found.append(replace(charge, amount=amount, tax=tax))
+    return tuple(found)
+
+
+def _summed(charges: Iterable[EntryCharge]) -> Iterable[EntryCharge]:
+    """Charges of one code and tax code as one."""
+    sums: dict[tuple[str, str], EntryCharge] = {}
+    for charge in charges:
+        key = (charge.code, charge.tax_code)
+        known = sums.get(key)
+        sums[key] = (
+            charge if known is None else replace(known, amount=known.amount + charge.amount, tax=known.tax + charge.tax)
+        )
+    return sums.values()
+
+
 def refunded(original: Entry, earlier: Iterable[Tender], amount: Money) -> tuple[Tender, ...]:
     """How `amount` (positive) goes back: first off what the customer owes, then the way it was paid.
 
     `earlier` are the (negative) tenders of credits already given. What exceeds the original's tenders cannot happen
-    while credits stay within the original; were it so, the document would not balance and become a case.
+    while credits stay within the original and take its discounts along; were it so, the document would not balance and
+    become a case.
     """
     left: dict[str, Money] = {}
     for tender in (*original.tenders, *earlier):

@@ -20,7 +20,17 @@ from shared.domain.fiscal import business_day
 from shared.domain.ledger import Entry, EntryLine, content_of, digest_of, entry_of, posting_key
 from shared.domain.money import Money, decimal_of
 from shared.domain.orders import Order, OrderLine, read_order
-from shared.domain.returns import Taken, credit_line, credited, differs, left_of, merged, refunded, unknown_line
+from shared.domain.returns import (
+    Taken,
+    charges_back,
+    credit_line,
+    credited,
+    differs,
+    left_of,
+    merged,
+    refunded,
+    unknown_line,
+)
 from shared.domain.rulings import Accept, Hold, Reason, Unchanged
 from shared.domain.shipments import CalledOff, against_calling_off, left_to_ship, part_of
 from shared.errors import Fault, Malformed, Transient
@@ -393,14 +403,9 @@ def _credit_entry(
     kind: PostingKind,
     entity: LegalEntity,
 ) -> Entry:
-    """A cancellation of everything takes the charges back too; goods that come back leave freight where it is."""
-    gives_charges_back = kind == "cancellation" and change.data.get("lines") is None
-    done = any(entry.kind == "cancellation" and entry.charges for entry in earlier)
-    charges = (
-        tuple(replace(charge, amount=-charge.amount, tax=-charge.tax) for charge in original.charges)
-        if gives_charges_back and not done
-        else ()
-    )
+    """The credit of lines, with what of the charges goes back with them, and how it is refunded."""
+    everything = kind == "cancellation" and change.data.get("lines") is None
+    charges = charges_back(original, earlier, lines, everything=everything)
     entry = replace(
         original,
         kind=kind,

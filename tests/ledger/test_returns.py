@@ -233,6 +233,39 @@ async def test_a_worker_that_dies_after_taking_and_before_claiming_has_taken_onc
         assert len(at.sap.documents) == 2
 
 
+async def test_a_discount_goes_back_with_the_goods_and_nobody_gets_back_more_than_was_paid() -> None:
+    """Freight stays with the carrier; what was taken off the price is taken off the refund, in proportion."""
+    charges = [("DISCOUNT", "-30.00", "-6.00"), ("FREIGHT", "5.00", "1.00")]
+    async with bench() as at:
+        await at.tell(confirmed(sales_order(charges=charges)))
+        for turn, quantity in enumerate(("4", "3", "3")):
+            outcome = await at.tell(event("returned", lines=[("1", quantity)], event_id=f"r{turn}"))
+            assert outcome.ruling.kind == "accept"
+        gross = [change.data["posting"]["gross"] for change in at.bus.published]
+        assert gross == ["90.00", "-33.60", "-25.20", "-25.20"], "what is left is the freight and its tax"
+
+
+async def test_a_cancellation_after_a_return_gives_back_all_that_is_left_charges_included() -> None:
+    charges = [("DISCOUNT", "-30.00", "-6.00"), ("FREIGHT", "5.00", "1.00")]
+    async with bench() as at:
+        await at.tell(confirmed(sales_order(charges=charges)))
+        await at.tell(event("returned", lines=[("1", "4")], event_id="r1"))
+        await at.tell(event("cancelled"))
+        gross = [Decimal(change.data["posting"]["gross"]) for change in at.bus.published]
+        assert sum(gross) == 0
+
+
+async def test_many_small_returns_never_come_to_more_than_the_line() -> None:
+    pennies = sales_order(lines=[line("1", "9", "0.05", "0.00")])
+    async with bench() as at:
+        await at.tell(confirmed(pennies))
+        for turn in range(9):
+            outcome = await at.tell(event("returned", lines=[("1", "1")], event_id=f"r{turn}"))
+            assert outcome.ruling.kind in {"accept", "unchanged"}
+        gross = [Decimal(change.data["posting"]["gross"]) for change in at.bus.published]
+        assert sum(gross) == 0 and all(amount < 0 for amount in gross[1:])
+
+
 async def test_a_change_after_posting_is_a_case_and_one_without_consequence_is_not() -> None:
     async with bench() as at:
         await at.tell(confirmed(sales_order()))

@@ -607,6 +607,22 @@ MUTATIONS = (
         f"{CALLED_OFF} -k after_a_first",
     ),
     Mutation(
+        "a discount is kept",
+        "nobody gets back more than was paid",
+        RETURNS,
+        "        if not everything and charge.amount > zero:\n",
+        "        if not everything:\n",
+        f"{BACK} -k goes_back_with_the_goods",
+    ),
+    Mutation(
+        "each part is worth all before it",
+        "many small parts never come to more than the whole",
+        RETURNS,
+        "Money.rounded(whole.amount * share, whole.currency) - before\n",
+        "Money.rounded(whole.amount * share, whole.currency)\n",
+        f"{BACK} -k many_small_returns",
+    ),
+    Mutation(
         "calling off forgets what left",
         "no more is called off than is left to ship",
         SHIPMENTS,
