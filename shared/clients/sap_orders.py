@@ -11,12 +11,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
 from shared.clients.http import RemoteRefused
 from shared.clients.odata import ODataV2, decimal, entity_path, where
 from shared.clients.sap_ledger import Rejected
+from shared.domain.ledger import is_posting_key
 from shared.domain.rulings import Reason
 from shared.domain.sales_orders import (
     ORDER_NUMBER_MAX,
@@ -143,6 +144,26 @@ class SapOrders:
             "$orderby": "SalesOrder",
         }
         return [_placed(row) for row in await self._odata.read_all(_SERVICE, _ORDERS, query)]
+
+    async def placed_between(self, organization: str, first: date, last: date) -> dict[str, list[Placed]]:
+        """The sales orders of a sales organization to be billed on some days (both included), without their items, by
+        posting key: a month's orders in a few reads instead of one for each.
+        """
+        query = {
+            "$filter": where(
+                ("SalesOrganization", "eq", organization),
+                ("BillingDocumentDate", "ge", first),
+                ("BillingDocumentDate", "le", last),
+            ),
+            "$select": ",".join(name for name in _SELECT.split(",") if "/" not in name),
+            "$orderby": "SalesOrder",
+        }
+        found: dict[str, list[Placed]] = {}
+        async for page in self._odata.read_pages(_SERVICE, _ORDERS, query):
+            for order in map(_placed, page):
+                if is_posting_key(order.key):
+                    found.setdefault(order.key, []).append(order)
+        return found
 
     async def set_billing_block(self, placed: Placed, reason: str) -> None:
         """Keep an order from being billed, or let it be billed ("" as reason), if it is still at its version."""

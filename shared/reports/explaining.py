@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -17,6 +17,7 @@ from decimal import Decimal
 from shared.authority.ledger import LegalEntity
 from shared.clients.dataverse import key_text
 from shared.clients.sap_ledger import LedgerItem
+from shared.clients.sap_orders import Placed
 from shared.domain.fiscal import business_day
 from shared.domain.ledger import Entry, is_posting_key, posting_key
 from shared.domain.money import DECIMALS, Money
@@ -100,6 +101,7 @@ class _Known:
     dossier: Dossier
     evidence: Sequence[Evidence]
     case: Case | None
+    placed: Mapping[str, Sequence[Placed]]
     hub: Hub
 
     @property
@@ -124,6 +126,7 @@ async def explain(joined: Joined, entity: LegalEntity, hub: Hub) -> list[Explain
         by_number[finding.number].append(finding)
     if not by_number:
         return []
+    placed = await _placed_in(joined, entity, hub)
     cases = {(case.legal_entity, case.key): case for case in reversed(await hub.cases.list(state=OPEN))}
     found: dict[str, list[Explained]] = {}
 
@@ -131,7 +134,8 @@ async def explain(joined: Joined, entity: LegalEntity, hub: Hub) -> list[Explain
         for number, findings in orders:
             key = f"order|{entity.code}|{number}"
             dossier, evidence = await asyncio.gather(hub.records.read(key), hub.records.read_evidence(key))
-            known = _Known(joined, findings, entity, number, dossier, evidence, cases.get((entity.code, number)), hub)
+            case = cases.get((entity.code, number))
+            known = _Known(joined, findings, entity, number, dossier, evidence, case, placed, hub)
             found[number] = await _order(findings, known)
 
     orders = iter(list(by_number.items()))
@@ -139,6 +143,16 @@ async def explain(joined: Joined, entity: LegalEntity, hub: Hub) -> list[Explain
         for _ in range(min(_LOOKUPS_AT_ONCE, len(by_number))):
             group.create_task(work(orders))
     return [row for number in by_number for row in found[number]]
+
+
+async def _placed_in(joined: Joined, entity: LegalEntity, hub: Hub) -> Mapping[str, Sequence[Placed]]:
+    """The sales orders of the period, by posting key, where the legal entity posts by them and orders are missing."""
+    rules = entity.sales_order
+    if rules is None or entity.posting != "sales_order":
+        return {}
+    if not any(one.kind == "missing_in_sap" for one in joined.findings):
+        return {}
+    return await hub.sap_orders.placed_between(rules.sales_organization, joined.first, joined.last)
 
 
 async def _numbered(findings: Sequence[Finding], hub: Hub) -> list[Finding]:
@@ -333,12 +347,15 @@ async def _not_billed(row: Explained, known: _Known) -> Explained | None:
 async def _billing_of(claim: Claim, row: Explained, known: _Known) -> Explained | None:
     """What has become of one sales order; None where its billing document stands on the ledger."""
     hub, entity = known.hub, known.entity
-    items = await hub.sap_ledger.items_of(entity.company_code, claim.key)
+    orders, items = known.placed.get(claim.key, ()), list[LedgerItem]()
+    is_open = len(orders) == 1 and not orders[0].is_billed and not orders[0].is_rejected
+    if not is_open or claim.key in known.joined.reversed_keys or claim.kind == "shipment":
+        items = await hub.sap_ledger.items_of(entity.company_code, claim.key)
     standing = [item for item in items if not item.document.is_reversed]
     if standing:
         return None if claim.kind == "shipment" else _billed_elsewhere(standing, row, known)
     name = _name(claim)
-    orders = await hub.sap_orders.find(claim.key)
+    orders = orders or await hub.sap_orders.find(claim.key)
     if not orders:
         gone = f"placed as sales order {name} ({claim.entry.total}), and that sales order is not in SAP any more"
         return replace(row, code="sales_order_gone", reason=gone)

@@ -175,7 +175,10 @@ class Unlisted:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What the join says of the days from `first` to `last`: all orders, those that match three ways, and the rest."""
+    """What the join says of the days from `first` to `last`: all orders, those that match three ways, and the rest.
+
+    `reversed_keys` are posting keys of orders that are missing from the ledger and stand in reversed documents.
+    """
 
     first: date
     last: date
@@ -183,6 +186,7 @@ class Joined:
     matched: int
     findings: tuple[Finding, ...]
     unlisted: tuple[Unlisted, ...] = ()
+    reversed_keys: frozenset[str] = frozenset()
 
 
 def join(
@@ -206,6 +210,7 @@ def join(
             database.execute(statement)
         database.execute(_CLASSIFIED, {"first": first, "last": last})
         database.execute(_FINDINGS)
+        reversed_rows = database.execute(_REVERSED).fetchall()
         differing, _ = _one(database, "SELECT count(*), 0 FROM odd WHERE key IS NOT NULL")
         rows = database.execute(_LISTED, {"listed": findings_max}).fetchall()
         unlisted = database.execute(_UNLISTED, {"listed": findings_max}).fetchall()
@@ -222,6 +227,7 @@ def join(
         matched=orders - differing,
         findings=(*(_named(Finding(*row), order_of) for row in rows), *gone),
         unlisted=tuple(Unlisted(*row) for row in unlisted),
+        reversed_keys=frozenset(key for (key,) in reversed_rows),
     )
 
 
@@ -354,6 +360,11 @@ SELECT 'crm', crm, coalesce(number, crm_number, ''), coalesce(key, ''), '', coal
        true
 FROM odd WHERE crm IS NOT NULL
 )
+"""
+
+_REVERSED = """
+SELECT DISTINCT reference FROM l
+WHERE is_reversed AND reference IN (SELECT reference FROM findings WHERE kind = 'missing_in_sap')
 """
 
 _LISTED = "SELECT * EXCLUDE (place) FROM findings WHERE place <= $listed ORDER BY place"

@@ -201,3 +201,12 @@ async def test_shipments_by_sales_order_wait_each_for_its_billing(
         await bill(world)
         told = await reconciled(world)
         assert (told["unexplained"], told["inFlight"], told["rows"][0]["code"]) == (0, 0, "posted_in_parts")
+
+
+async def test_a_month_of_unbilled_orders_is_asked_for_in_a_few_reads_not_one_by_one(world: Systems) -> None:
+    for number in range(30):
+        await placed(world, f"S-{number}")
+    before = len(await world.control("sap", "GET", "calls"))
+    told = await reconciled(world)
+    assert told["inFlight"] == 30
+    assert len(await world.control("sap", "GET", "calls")) - before < 6
