@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared import exact_json
-from shared.clients.dataverse import TAG
+from shared.clients.dataverse import TAG, upserting_at
 from shared.clients.http import RemoteRefused
 from shared.clients.sap_customer import SapCustomer
 from shared.domain.changes import Change
@@ -77,10 +77,13 @@ async def _from_sap(change: Change, hub: Hub) -> Outcome:
     taken = [fate for fate in fates if fate.fate == "take"]
     if not taken:
         return Outcome(_nothing_new(fates), fields=_rulings(fates))
-    # Dataverse last: what stands there is what the next attempt compares with.
+    # Dataverse last: what stands there is what the next attempt compares with. And only on what was read: an attempt
+    # that was given up may land after SAP's next change. A Conflict starts again from what stands.
     if account is not None:
         await _write_commerce(account, taken, hub)
-    await hub.dataverse.upsert("accounts", {"accountnumber": change.key}, await _columns(taken, hub))
+    etag = account.etag if account is not None else ""
+    key = {"accountnumber": change.key}
+    await hub.dataverse.write([upserting_at("accounts", key, await _columns(taken, hub), etag=etag)])
     return Outcome(Accept(), summary=_named("written", taken), fields=_rulings(fates))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from shared.clients.http import deadline_after
 from shared.domain.changes import Change
+from shared.errors import Transient
 from shared.flows.account_sync import account_sync
 from shared.stores.records import Evidence
 from tests.systems import Systems, systems
@@ -74,6 +77,19 @@ async def test_a_new_limit_in_sap_stands_in_crm_with_its_currency(world: Systems
     change = await changed_in_sap(world, limit="2500.50")
     assert await world.settle(FLOW, account_sync, change) == "accept"
     assert Decimal(str((await row(world))["creditlimit"])) == Decimal("2500.50")
+
+
+async def test_a_limit_that_lands_long_after_it_was_given_up_does_not_take_a_newer_one_back(world: Systems) -> None:
+    first = await changed_in_sap(world, limit="2000")
+    late = {"kind": "timeout_late", "match": {"method": "PATCH", "path": "accounts"}, "appliesAfter": 1.0, "count": 1}
+    await world.control("dataverse", "POST", "faults", late)
+    with pytest.raises(Transient), deadline_after(0.3):
+        await account_sync(first, await world.hub.records.read(first.business_key), world.hub)
+    assert await world.settle(FLOW, account_sync, await changed_in_sap(world, limit="3000")) == "accept"
+    async with asyncio.timeout(10):
+        while (await world.control("dataverse", "GET", "faults"))["late_effects_pending"]:
+            await asyncio.sleep(0)
+    assert Decimal(str((await row(world))["creditlimit"])) == 3000
 
 
 async def test_a_limit_edited_in_crm_is_restored_from_sap(world: Systems) -> None:
