@@ -6,10 +6,8 @@ state of the order. Everything in it may run again from its beginning.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,32 +17,29 @@ from shared.domain.changes import Change
 from shared.domain.fiscal import business_day
 from shared.domain.ledger import Entry, EntryLine, content_of, digest_of, entry_of, posting_key
 from shared.domain.money import Money, decimal_of
-from shared.domain.orders import Order, OrderLine, read_order
+from shared.domain.orders import Order, read_order
 from shared.domain.returns import (
     Taken,
     charges_back,
-    credit_line,
     credited,
-    differs,
     left_of,
     merged,
     refunded,
-    unknown_line,
 )
 from shared.domain.rulings import Accept, Hold, Reason, Unchanged
 from shared.domain.shipments import CalledOff, against_calling_off, left_to_ship, part_of
 from shared.errors import Fault, Malformed, Transient
+from shared.originals import link, originals_in, remember_transaction, take
 from shared.posting import Posted, Wanted, announce, post_once
 from shared.stores.claims import Claim, claim_in, claims_in
 from shared.stores.early import early_in, keep_early
 from shared.stores.packing import pack, unpack
 from shared.stores.records import Dossier, FieldRuling, Outcome
-from shared.stores.returned import CHUNK, returned_in
-from shared.stores.table import Op, Row, RowExists
+from shared.stores.returned import returned_in
+from shared.stores.table import Op, Row
 from shared.wiring import Hub
 
 _ORDER_KEY = "0|order"
-_SALES = ("invoice", "shipment")
 _NOT_SOLD_YET = {"more_than_sold", "unknown_original_line"}
 
 
@@ -63,7 +58,7 @@ async def order_to_ledger(change: Change, dossier: Dossier, hub: Hub) -> Outcome
         case "order.cancelled" if entity.post_when == "shipment":
             return await _called_off(change, dossier, hub, entity)
         case "order.cancelled":
-            return await _given_back(change, dossier, hub, entity, "cancellation", _originals(dossier))
+            return await _given_back(change, dossier, hub, entity, "cancellation", originals_in(dossier))
         case "order.changed":
             return await _changed(change, dossier, hub, entity)
         case _:
@@ -90,7 +85,7 @@ async def _confirmed(change: Change, dossier: Dossier, hub: Hub, entity: LegalEn
     asked = digest_of(content_of(entry))
     key = posting_key(entity.code, change.key, "invoice", "")
     known = claim_in(dossier, key)
-    linked = await _linked(order, entry, change, dossier, hub, entity, key, known)
+    linked = await link(order, entry, change, dossier, hub, entity, key, known)
     if isinstance(linked, Outcome):
         return linked
     wanted = Wanted(
@@ -107,7 +102,7 @@ async def _confirmed(change: Change, dossier: Dossier, hub: Hub, entity: LegalEn
     if isinstance(posted, Outcome):
         return posted
     if posted.fresh:
-        await _remember_transaction(order, hub)
+        await remember_transaction(order, hub)
     await announce(posted, change, hub, source.data.get("order"))
     return await _with_early(_accepted(posted), [posted.claim], early, dossier, hub, entity)
 
@@ -148,7 +143,7 @@ async def _shipped(change: Change, dossier: Dossier, hub: Hub, entity: LegalEnti
     if isinstance(whole, list):
         return Outcome(Hold(tuple(whole)))
     key = posting_key(entity.code, change.key, "shipment", change.id)
-    shipped = [claim for claim in _originals(dossier) if claim.key != key]
+    shipped = [claim for claim in originals_in(dossier) if claim.key != key]
     early = early_in(dossier)
     known = claim_in(dossier, key)
     part = (
@@ -185,7 +180,7 @@ async def _shipped(change: Change, dossier: Dossier, hub: Hub, entity: LegalEnti
 
 async def _called_off(change: Change, dossier: Dossier, hub: Hub, entity: LegalEntity) -> Outcome:
     """A cancellation at a legal entity that posts at shipment: what has not been shipped never will be."""
-    originals = _originals(dossier)
+    originals = originals_in(dossier)
     if any(claim.kind == "invoice" for claim in originals):  # posted when it was confirmed, by the policy of that day
         return await _given_back(change, dossier, hub, entity, "cancellation", originals)
     if any(claim.state == "sending" for claim in claims_in(dossier)):
@@ -257,7 +252,7 @@ async def _returned(change: Change, dossier: Dossier, hub: Hub, entity: LegalEnt
         order = await _order_of(change, hub)
         if order.is_return:
             return await _return_of_its_own(change, order, dossier, hub, entity)
-    return await _given_back(change, dossier, hub, entity, "return", _originals(dossier))
+    return await _given_back(change, dossier, hub, entity, "return", originals_in(dossier))
 
 
 async def _return_of_its_own(change: Change, order: Order, dossier: Dossier, hub: Hub, entity: LegalEntity) -> Outcome:
@@ -268,14 +263,14 @@ async def _return_of_its_own(change: Change, order: Order, dossier: Dossier, hub
     if not entry.moves_money:
         return _unchanged("no_ledger_matter", "nothing in this return has a price: it moves stock, never the ledger")
     names_itself = {order.number, order.transaction_id} & {line.original_transaction for line in order.lines}
-    event = change.id if names_itself or _originals(dossier) else ""
+    event = change.id if names_itself or originals_in(dossier) else ""
     key = posting_key(entity.code, change.key, "return", event)
     known = claim_in(dossier, key)
     if entity.unlinked_return == "hold" and not all(line.original_transaction for line in order.lines):
         return Outcome(
             Hold((Reason("unlinked_return", "a line names no original", "name the original in Commerce, then replay"),))
         )
-    linked = await _linked(order, entry, change, dossier, hub, entity, key, known)
+    linked = await link(order, entry, change, dossier, hub, entity, key, known)
     if isinstance(linked, Outcome):
         return linked
     posted = await post_once(
@@ -345,7 +340,7 @@ async def _given_back(
         ]
         entry = _credit_entry(change, original, earlier, lines, kind, entity)
         if not returned.holds(key, takes):
-            alongside = await _take(returned.take(key, takes), dossier.business_key, dossier.business_key, hub)
+            alongside = await take(returned.take(key, takes), dossier.business_key, dossier.business_key, hub)
         if not entry.moves_money:
             return Outcome(
                 Unchanged((Reason("no_ledger_matter", "nothing of value is left to give back"),)), operations=alongside
@@ -418,144 +413,6 @@ def _credit_entry(
     return replace(entry, tenders=refunded(original, refunds, -entry.total))
 
 
-@dataclass(frozen=True, slots=True)
-class _Linked:
-    """An entry whose returned lines are checked against their originals, and what its claim is written with."""
-
-    entry: Entry
-    alongside: tuple[Op, ...] = ()
-
-
-async def _linked(
-    order: Order,
-    entry: Entry,
-    change: Change,
-    dossier: Dossier,
-    hub: Hub,
-    entity: LegalEntity,
-    key: str,
-    known: Claim | None,
-) -> _Linked | Outcome:
-    """Take the returned lines off their originals, at the originals' prices and tax codes."""
-    if known is not None and known.state != "refused":
-        return _Linked(known.entry)
-    by_original: dict[str, list[OrderLine]] = defaultdict(list)
-    for line in order.lines:
-        if line.quantity < 0 and line.original_transaction:
-            by_original[line.original_transaction].append(line)
-    if not by_original:
-        return _Linked(entry)
-    codes: dict[str, str] = {}
-    takings: list[tuple[str, list[Op]]] = []
-    reasons: list[Reason] = []
-    for transaction, lines in sorted(by_original.items()):
-        found = await _original(transaction, order, dossier, hub)
-        if found is None:
-            if outcome := _without_original(transaction, change, hub, entity):
-                return outcome
-            continue
-        original, at = found
-        returned = returned_in(at)
-        takes = _taken_by(lines, original, returned.before(key), codes, reasons)
-        if not returned.holds(key, takes):
-            takings.append((at.business_key, returned.take(key, takes)))
-    if reasons:
-        return Outcome(Hold(tuple(reasons)))
-    alongside: tuple[Op, ...] = ()
-    for business_key, operations in takings:
-        alongside += await _take(operations, business_key, dossier.business_key, hub)
-    lines_with_codes = tuple(replace(line, tax_code=codes.get(line.line_id, line.tax_code)) for line in entry.lines)
-    return _Linked(replace(entry, lines=lines_with_codes), alongside)
-
-
-def _taken_by(
-    lines: Sequence[OrderLine],
-    original: Entry,
-    before: dict[str, Taken],
-    codes: dict[str, str],
-    reasons: list[Reason],
-) -> dict[str, Taken]:
-    """What the lines take of one original; fills in the tax codes they are credited under and what speaks against."""
-    sold = {line.line_id: line for line in original.lines}
-    takes: dict[str, Taken] = {}
-    for line in lines:
-        source = sold.get(line.original_line)
-        if source is None:
-            reasons.append(unknown_line(line.original_line, original.number))
-            continue
-        if source.net.currency != line.net.currency:
-            reasons.append(Reason("currency", f"line {line.line_id} gives back {line.net}, {source.net} was sold"))
-            continue
-        known = [part for part in (before.get(source.line_id), takes.get(source.line_id)) if part is not None]
-        worth = credit_line(source, -line.quantity, sum(known[1:], known[0]) if known else None)
-        reason = worth if isinstance(worth, Reason) else differs(line, worth)
-        if reason is not None:
-            reasons.append(reason)
-            continue
-        own = Taken(-line.quantity, -line.net, -line.tax)
-        takes[source.line_id] = takes[source.line_id] + own if source.line_id in takes else own
-        codes[line.line_id] = source.tax_code
-    return takes
-
-
-async def _original(transaction: str, order: Order, dossier: Dossier, hub: Hub) -> tuple[Entry, Dossier] | None:
-    """What stands on the ledger of the original, with its partition; None when nothing does (yet)."""
-    own = f"order|{order.legal_entity}|{order.number}"
-    wanted = f"order|{order.legal_entity}|{transaction}"
-    if transaction in {order.number, order.transaction_id} and own == dossier.business_key:
-        at = dossier
-    else:
-        at = await hub.records.read(wanted)
-        if not claims_in(at):
-            index = (await hub.records.read(f"transaction|{order.legal_entity}|{transaction}")).row(_ORDER_KEY)
-            if index is not None:
-                at = await hub.records.read(f"order|{order.legal_entity}|{index.values['order']}")
-    settled = _originals(at)
-    return (merged([claim.entry for claim in settled]), at) if settled else None
-
-
-def _without_original(transaction: str, change: Change, hub: Hub, entity: LegalEntity) -> Outcome | None:
-    """The original is not on the ledger: wait a while, then do as policy says (None: post it unlinked)."""
-    waits = entity.unknown_original
-    until = change.received_at + timedelta(seconds=waits.wait_seconds)
-    left = (until - hub.clock()).total_seconds()
-    if left > 0:
-        raise Transient(f"original {transaction} is not on the ledger yet")
-    if waits.then == "post_unlinked":
-        return None
-    return Outcome(
-        Hold(
-            (
-                Reason(
-                    "unknown_original",
-                    f"original {transaction} is not on the ledger",
-                    "post or replay the original first, then replay; or discard and credit by hand",
-                ),
-            )
-        )
-    )
-
-
-async def _take(operations: list[Op], business_key: str, own_key: str, hub: Hub) -> tuple[Op, ...]:
-    """Take quantities off an original. In the own partition a small taking is left to be written with the claim."""
-    if business_key == own_key and len(operations) <= CHUNK:
-        return tuple(operations)
-    for start in range(0, len(operations), CHUNK):
-        await hub.records.write(business_key, operations[start : start + CHUNK])
-    return ()
-
-
-async def _remember_transaction(order: Order, hub: Hub) -> None:
-    """Returns name the original's transaction, everything else its number: keep the way from one to the other."""
-    if order.transaction_id == order.number:
-        return
-    partition = f"transaction|{order.legal_entity}|{order.transaction_id}"
-    try:
-        await hub.records.write(partition, [Op("insert", Row(partition, _ORDER_KEY, {"order": order.number}))])
-    except RowExists:
-        return
-
-
 async def _order_of(change: Change, hub: Hub) -> Order:
     raw = change.data.get("order")
     if raw is None:
@@ -577,11 +434,6 @@ def _remembered(change: Change, order: Order) -> Outcome:
         summary="kept until it is shipped",
         operations=(Op("upsert", row),) if data["order"] is not None else (),
     )
-
-
-def _originals(dossier: Dossier) -> list[Claim]:
-    """The settled sales of the order: its invoice, or its shipments."""
-    return [claim for claim in claims_in(dossier) if claim.is_settled and claim.kind in _SALES]
 
 
 def _quantities(change: Change) -> list[tuple[str, Decimal]] | None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOWNHILL = (
     ("functions", "function_app"),
     ("shared.flows",),
-    ("shared.delivery", "shared.posting", "shared.approving"),
+    ("shared.delivery", "shared.posting", "shared.originals", "shared.approving"),
     ("shared.placing",),
     ("shared.reports", "shared.review"),
     ("shared.wiring",),
