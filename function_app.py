@@ -1,6 +1,7 @@
 """The Function App: every door registered, nothing else. Importing it opens no connection.
 
-Faulty settings end the import: the host then has no functions, and its log names every fault.
+Faulty settings end the import, and so does a faulty overlay of the policy (what is shipped was checked when it was
+built): the host then has no functions, and its log names every fault.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ from functions import (
 )
 from shared.settings import settings_of_process
 
-settings_of_process()
+if overlay := settings_of_process().policy_overlay:
+    from shared.authority.policy import load_policy
+
+    load_policy(overlay)
 app = func.FunctionApp()
 for door in (
     checkout_credit_check,

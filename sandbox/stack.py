@@ -37,6 +37,7 @@ LANES_PER_WORKER: Final = 8  # host.json: a worker serves as many sessions of ea
 _RESTART_EXIT_CODE: Final = 75
 _WORKER_GRACE_SECONDS: Final = 12.0
 _WORKER_DRAIN_SECONDS: Final = 8
+_WORKERS_MAX: Final = 64
 _GRACE_SECONDS: Final = 5.0
 _KEEP_ALIVE_SECONDS: Final = "120"
 _STARTS_FAILED_MAX: Final = 3
@@ -491,8 +492,8 @@ def main() -> int:
     up.add_argument("--simulators", nargs="*", choices=SIMULATORS, default=list(SIMULATORS), help="which to start")
     up.add_argument("--traces", type=Path, help="file that traces and metrics are written to, for sandbox.trace")
     given = parser.parse_args()
-    if given.workers < 1:
-        parser.error("at least one worker")
+    if not 1 <= given.workers <= _WORKERS_MAX:
+        parser.error(f"one worker at least, {_WORKERS_MAX} at most")
     if given.overlay is not None and not given.overlay.is_file():
         parser.error(f"there is no file {given.overlay}")
     stack = Stack(

@@ -51,6 +51,13 @@ def _file(value: Path) -> Path:
     return value
 
 
+def _trace_target(value: str) -> str:
+    path = Path(value)
+    if value != "stdout" and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise ValueError("is neither stdout nor a file in a folder that is there")
+    return value
+
+
 def _bus(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith("Endpoint=sb://"):
         raise ValueError("is not a Service Bus connection string: it begins with Endpoint=sb://")
@@ -137,7 +144,7 @@ class Settings(BaseModel):
         pattern=r"^(ClientId=[0-9a-fA-F-]{36};)?Authorization=AAD$",
         description="the identity that may send there, ClientId=…;Authorization=AAD",
     )
-    traces: str | None = Field(
+    traces: Annotated[str, AfterValidator(_trace_target)] | None = Field(
         None, alias="Concord__traces", description="stdout or a file: traces as JSON lines on a developer's machine"
     )
     trace_ratio: float = Field(

@@ -109,6 +109,8 @@ def _read(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_ExactLoader)  # noqa: S506 - a SafeLoader below
     except OSError as error:
         raise PolicyFaulty(f"{path.name} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PolicyFaulty(f"{path.name} is not text in UTF-8: {error.reason} at byte {error.start}") from error
     except yaml.YAMLError as error:
         raise PolicyFaulty(f"{path.name} is not YAML: {error}") from error
     if content is None:

@@ -68,6 +68,7 @@ def test_nothing_set_names_every_setting_that_is_needed_at_once() -> None:
         ("Identity__clientId", "concord", "client id of the user-assigned identity"),
         ("Concord__serviceKey", "short", "set it to the key by which services read people's doors"),
         ("Concord__policyOverlay", "no/such/file.yaml", "is not a file that this app can read"),
+        ("Concord__traces", "no/such/folder/traces.jsonl", "is neither stdout nor a file in a folder that is there"),
         ("Concord__lanes", "9", "raise the instances or lower the lanes"),
         ("Concord__traceRatio", "1.5", "part of all traces that is kept"),
         ("ServiceBus", "sb://x", "it begins with Endpoint=sb://"),
@@ -122,3 +123,27 @@ def test_an_app_with_faulty_settings_has_no_functions_and_says_why() -> None:
     assert "2 fault(s) in the settings" in done.stderr
     assert "Sap__url: is missing" in done.stderr
     assert "Dataverse__url: is not an address" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("overlay", "said"),
+    [
+        (
+            b"credit: {defaults: {hold_seconds: -5}}",
+            "credit.yaml: defaults.hold_seconds: Input should be greater than 0",
+        ),
+        (b"credits: {}", "overlay.yaml: unknown top keys credits"),
+        (b": : :", "overlay.yaml is not YAML"),
+        (b"[1, 2]", "overlay.yaml is not a mapping"),
+        (b"credit: \xff", "overlay.yaml is not text in UTF-8"),
+    ],
+)
+def test_an_app_with_a_faulty_overlay_has_no_functions_and_says_why(tmp_path: Path, overlay: bytes, said: str) -> None:
+    path = tmp_path / "overlay.yaml"
+    path.write_bytes(overlay)
+    wrong = os.environ | EXAMPLE | {"Concord__policyOverlay": str(path)}
+    done = subprocess.run(
+        [sys.executable, "-c", "import function_app"], cwd=ROOT, env=wrong, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
