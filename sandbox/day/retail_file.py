@@ -21,6 +21,7 @@ COLUMNS: Final = (
 )  # fmt: skip
 _FILE_ZONE: Final = ZoneInfo("Europe/London")
 _ROW_LINES_MAX: Final = 6
+_BYTES_MAX: Final = 512 * 2**20  # unpacked; ten times the two years that the layout was first published with
 _TOO_LONG: Final = f"a cell is longer than {csv.field_size_limit():,} characters"
 _NUMBER_MAX: Final = Decimal(10) ** 9
 _QUANTITY_DECIMALS_MAX: Final = 3  # of a SAP quantity
@@ -175,13 +176,16 @@ def _moment(text: str) -> datetime | None:
 
 def _text(path: Path) -> str:
     try:
-        raw = path.read_bytes()
-        if raw[:2] == b"\x1f\x8b":
-            raw = gzip.decompress(raw)
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as content:
+            raw = content.read(_BYTES_MAX + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
+        raise WrongFile(f"{path.name} is damaged: {fault}") from fault
     except OSError as fault:
         raise WrongFile(f"{path} cannot be read: {fault.strerror or fault}") from fault
-    except (EOFError, zlib.error) as fault:
-        raise WrongFile(f"{path.name} is damaged: {fault}") from fault
+    if len(raw) > _BYTES_MAX:
+        raise WrongFile(f"{path.name} holds more than {_BYTES_MAX // 2**20} MiB: replay it in parts")
     if b"\x00" in raw:
         raise WrongFile(f"{path.name} is not text")
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.day import retail_file
 from sandbox.day.invoices import day_of
 from sandbox.day.plan import Checkout, Day, Deliver, End, Entry, MoveGoods, Return
 from sandbox.day.retail_file import WrongFile, read_rows
@@ -187,6 +188,14 @@ def test_a_file_that_is_none_is_refused_with_what_is_wrong_with_it(tmp_path: Pat
     file = tmp_path / "wrong.csv"
     file.write_bytes(content)
     with pytest.raises(WrongFile, match=says):
+        read_rows(file)
+
+
+def test_a_file_that_unpacks_to_more_than_any_day_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retail_file, "_BYTES_MAX", 2**20)
+    file = tmp_path / "bomb.csv.gz"
+    file.write_bytes(gzip.compress(b"x" * (2**20 + 1)))
+    with pytest.raises(WrongFile, match="holds more than 1 MiB: replay it in parts"):
         read_rows(file)
 
 
