@@ -55,7 +55,7 @@ class Content:
         """Ten characters, fifty bits of a hash."""
         told = [
             self.key,
-            self.order[:_ORDER_LENGTH],
+            self.order[:_ORDER_LENGTH].strip(),
             self.company_code,
             self.currency,
             self.document_date.isoformat(),

@@ -42,7 +42,7 @@ def alteration_in_sap(claim: Claim, items: Sequence[LedgerItem], entity: LegalEn
             ("currency", was.currency, now.currency),
             ("business date", was.document_date, now.document_date),
             ("posting date", was.posting_date, now.posting_date),
-            ("order", was.order[:20], now.order),
+            ("order", was.order[:20].strip(), now.order.strip()),
         )
         if old != new
     ]

@@ -110,6 +110,17 @@ class _Known:
         keys = {posting_key(self.entity.code, self.number, kind, "") for kind in ("invoice", "return")}
         return next((one for one in claims_in(self.dossier) if one.key in keys and one.is_settled), None)
 
+    @property
+    def written_to_crm(self) -> tuple[Decimal, Decimal, str] | None:
+        """Total, tax and business date as they were last written to the customer history; None where none was."""
+        latest: dict[str, str] = {}
+        for one in self.evidence:
+            if one.flow == _HISTORY and one.ruling == "accept":
+                latest |= {field["name"]: field["new"] for field in one.fields}
+        if not {"total", "tax", "business_date"} <= latest.keys():
+            return None
+        return Decimal(latest["total"]), Decimal(latest["tax"]), latest["business_date"]
+
     def is_billed_twice(self, claim: Claim) -> bool:
         """Whether more than one document of the period carries a sales order's key."""
         return sum(one.system == "sap" and one.reference == claim.key for one in self.findings) > 1
@@ -237,6 +248,10 @@ async def _not_posted(row: Explained, known: _Known) -> Explained:
     decided.sort(key=lambda one: one.kind in _CONTENT)
     if decided:
         reason = decided[-1].reasons[0]
+        if reason["code"] == "no_ledger_matter" and (row.finding.expected or row.finding.expected_tax):
+            now = _told(row.finding.expected, row.finding.currency)
+            said = f"Commerce was altered: {reason['message']}, and now it comes to {now}"
+            return replace(row, code="altered_in_commerce", reason=said)
         return _because(row, reason["code"], reason["message"])
     return _by_case(row, known) or row
 
@@ -507,10 +522,14 @@ def _altered_in_crm(row: Explained, known: _Known) -> Explained:
     if waiting := _waiting(row, _HISTORY, known):
         return waiting
     claim = known.claim_of(finding.reference) or known.own_claim
-    if claim is None:
-        return replace(row, reason=f"{_differing(finding)}; nothing says what was posted")
-    if _is_altered(finding, claim):
+    if claim is not None and _is_altered(finding, claim):
         return _altered_in_commerce(row, claim, known)
+    written = None if claim is not None else known.written_to_crm
+    if claim is None and written is None:
+        return replace(row, reason=f"{_differing(finding)}; nothing says what was written")
+    if written is not None and written != (finding.expected, finding.expected_tax, str(finding.business_date)):
+        said = f"Commerce was altered after it was written to the customer history: {_differing(finding)}"
+        return replace(row, code="altered_in_commerce", reason=said)
     said = f"the customer history was altered: {_differing(finding)}"
     return replace(row, code="altered_in_crm", reason=said)
 
@@ -603,9 +622,9 @@ async def _elsewhere_in_commerce(row: Explained, known: _Known) -> Explained:
             said = f"{finding.document} bears the order's number and a posting key that nothing here gave"
             return replace(row, code="forged_in_sap", reason=said)
         return _another_day(row, order.business_date, known)
-    if finding.system == "crm" and known.own_claim is not None:
-        said = f"posted as {_name(known.own_claim)}, and Commerce has no such order any more"
-        return replace(row, code="order_gone", reason=said)
+    if finding.system == "crm" and (known.own_claim is not None or known.written_to_crm is not None):
+        was = f"posted as {_name(known.own_claim)}" if known.own_claim else "it was written to the customer history"
+        return replace(row, code="order_gone", reason=f"{was}, and Commerce has no such order any more")
     side = "on the ledger" if finding.system == "sap" else "in the customer history"
     said = f"{_amount(finding)} stands {side} as {finding.document or finding.number}; Commerce has no such order"
     if finding.system == "sap":

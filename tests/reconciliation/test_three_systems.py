@@ -183,3 +183,32 @@ async def test_an_order_that_is_shipped_in_part_is_explained_until_commerce_says
         }
         [lost] = [row for row in told["rows"] if row["orderNumber"] == "LOST"]
         assert "48.00 GBP together; of 72.00 GBP nothing was shipped" in lost["reason"]
+
+
+@pytest.mark.parametrize(
+    ("system", "path", "body", "code"),
+    [
+        ("dataverse", "rows/salesorders/GB01|FREE", {"totalamount": Decimal("0.01")}, "altered_in_crm"),
+        ("dataverse", "rows/salesorders/GB01|FREE", {"concord_businessdate": "2026-11-24"}, "altered_in_crm"),
+        ("commerce", "orders/FREE", {"TotalAmount": Decimal("0.01")}, "altered_in_commerce"),
+        ("commerce", "orders/FREE", {"BusinessDate": "2026-11-24"}, "altered_in_commerce"),
+        ("commerce", "orders/FREE", None, "order_gone"),
+        ("dataverse", "rows/salesorders/GB01|FREE", None, "row_gone"),
+    ],
+)
+async def test_an_order_that_was_never_posted_is_not_tampered_with_unseen_either(
+    world: Systems, system: Any, path: str, body: dict[str, Any] | None, code: str
+) -> None:
+    free = sales_order("FREE", lines=[line("1", "3", "0.00", "0.00")])
+    await trade(world, free)
+    await trade(world, sales_order("S-1"))
+    if body is None:
+        await world.control(system, "DELETE", path)
+    elif system == "commerce":
+        await world.control(system, "PUT", path, {"order": free | body, "legalEntity": "GB01"})
+    else:
+        await world.control(system, "PATCH", path, body)
+    told = await reconciled(world)
+    unexplained = [row for row in told["rows"] if not row["explained"]]
+    assert {row["orderNumber"] for row in unexplained} == {"FREE"}
+    assert {row["code"] for row in unexplained} == {code}
