@@ -2,10 +2,9 @@
 
 Writes by alternate key are upserts and so may be sent again; a conditional write says which version it was decided on,
 so that one which nobody waits for any more cannot land on top of a later one.
-What belongs together goes in one `$batch`: it is one request of the 6,000 that a user has in five minutes ("Combine the
-selected operations into a batch. A batch can contain up to 1000 operations and will avoid the number of requests
-limit", learn.microsoft.com/power-apps/developer/data-platform/api-limits, Number of requests). Execution time counts in
-full, so batches stay as small as what belongs together.
+What belongs together goes in one `$batch`, which counts as one of the 6,000 requests that a user has in five minutes,
+however many operations it carries (learn.microsoft.com/power-apps/developer/data-platform/api-limits, on the number of
+requests). Execution time counts in full, so batches stay as small as what belongs together.
 """
 
 from __future__ import annotations
