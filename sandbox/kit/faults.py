@@ -70,6 +70,9 @@ class FaultOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     seed: int = 0
 
 
+_READS: Final = frozenset({"GET", "HEAD"})
+
+
 @dataclass(slots=True)
 class Fault:
     """An ordered fault and how often it has struck."""
@@ -85,7 +88,7 @@ class Fault:
         order = self.order
         if order.count is not None and self.hits >= order.count:
             return False
-        if order.kind == "stale_read" and asked.method not in {"GET", "HEAD"}:
+        if order.kind == "stale_read" and asked.method not in _READS:
             return False
         methods = [order.match.method] if isinstance(order.match.method, str) else order.match.method
         if methods is not None and "*" not in methods and asked.method not in {m.upper() for m in methods}:
@@ -161,9 +164,9 @@ class Faults:
         asked = [Asked(request.method, request.path, request.query_string)]
         if self._active:
             asked += await self.contents(request)
-        struck = next(
-            ((at, fault) for fault in self._active for at, one in enumerate(asked) if fault.strikes(one)), None
-        )
+        only_reads = all(one.method in _READS for one in asked[1:] or asked)  # what writes is no stale read
+        fitting = [fault for fault in self._active if only_reads or fault.order.kind != "stale_read"]
+        struck = next(((at, fault) for fault in fitting for at, one in enumerate(asked) if fault.strikes(one)), None)
         if struck is None:
             return await handler(request)
         at, order = struck[0], struck[1].order

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from tests.dataverse_simulator.organization import Organization, Reply, open_organization
+from tests.kit.counter import Clock
 
 MULTIPART = {"Content-Type": "multipart/mixed; boundary=b"}
 TYPE = "Microsoft.Dynamics.CRM.account"
@@ -241,3 +242,16 @@ async def test_a_bulk_target_says_its_type(org: Organization) -> None:
     action = "accounts/Microsoft.Dynamics.CRM.CreateMultiple"
     assert (await org.call("POST", action, {"Targets": [{"name": "x"}]})).code == "0x80048d19"
     assert (await org.call("POST", action, {"Targets": []})).code == "0x80048d19"
+
+
+async def test_a_batch_that_writes_is_no_stale_read_even_where_it_reads_too(org: Organization, clock: Clock) -> None:
+    await org.account("C-1", telephone1="1")
+    clock.now += 60
+    await org.account("C-1", telephone1="2")
+    await org.control("POST", "faults", {"kind": "stale_read", "seconds": 30})
+    read, write = _part("GET accounts"), _part("PATCH accounts(accountnumber='C-1')", '{"name": "Acme"}')
+    await _batch(org, _message(read, write))
+    assert '"telephone1":"1"' in (await _batch(org, _message(read))).body.decode()
+    await org.control("DELETE", "faults")
+    [row] = (await org.get("accounts")).rows
+    assert (row["name"], row["telephone1"]) == ("Acme", "2")
