@@ -28,31 +28,33 @@ async def look_for_order(claim: Claim, hub: Hub, entity: LegalEntity) -> Placed 
     """The sales order that an attempt left behind, compared; an Outcome that holds where a person has to look; None
     where there is none (yet)."""
     hits = await hub.sap_orders.find(claim.key)
-    if len(hits) > 1:
+    standing = [hit for hit in hits if not hit.is_rejected]
+    if len(standing) > 1:
         return _held(
             "posted_twice",
-            f"posting key {claim.key} stands in sales orders {', '.join(hit.number for hit in hits)}",
-            "reject or delete all but one in SAP and take its key off the others, then replay",
+            f"posting key {claim.key} stands in sales orders {', '.join(hit.number for hit in standing)}",
+            "reject or delete all but one in SAP, then replay",
         )
     if not hits:
         return None
     number = claim.entry.number
-    if hits[0].is_rejected:
+    if not standing:
         return _held(
             "posted_and_rejected",
             f"sales order {hits[0].number} carries posting key {claim.key} and was rejected",
             "find out who rejected it and why; then discard, or post by hand",
         )
-    if not hits[0].carries(number):
+    placed = standing[0]
+    if not placed.carries(number):
         return _held(
             "posted_for_another_order",
-            f"sales order {hits[0].number} carries posting key {claim.key} and names order {hits[0].order or 'none'}",
+            f"sales order {placed.number} carries posting key {claim.key} and names order {placed.order or 'none'}",
             f"put {number} back as the customer's reference in SAP, or find out who else uses the key; then replay",
         )
     order = sales_order_of(claim.entry, claim.key, claim.posting_date, entity)
     if isinstance(order, list):
         return Outcome(Hold(tuple(order)))
-    return await _compared(hits[0], order, hub)
+    return await _compared(placed, order, hub)
 
 
 async def compare_answer(placed: Placed, order: SalesOrder, claim: Claim, hub: Hub) -> Placed | Outcome:

@@ -188,19 +188,20 @@ async def _look(claim: Claim, hub: Hub, entity: LegalEntity) -> Posted | Outcome
 
 async def _look_for_entry(claim: Claim, hub: Hub, entity: LegalEntity) -> PostedDocument | Outcome | None:
     hits = await hub.sap_ledger.find(entity.company_code, claim.key)
-    if len(hits) > 1:
+    standing = [hit for hit in hits if not hit.is_reversed]
+    if len(standing) > 1:
         return _held(
             "posted_twice",
-            f"posting key {claim.key} stands in {', '.join(str(hit) for hit in hits)}",
+            f"posting key {claim.key} stands in {', '.join(str(hit) for hit in standing)}",
             "reverse all but one in SAP, then replay",
         )
-    if hits and hits[0].is_reversed:
+    if hits and not standing:
         return _held(
             "posted_and_reversed",
             f"{hits[0]} carries posting key {claim.key} and was reversed",
             "find out who reversed it and why; then discard, or post by hand",
         )
-    return hits[0] if hits else None
+    return standing[0] if standing else None
 
 
 async def _uncovered(wanted: Wanted, hub: Hub, entity: LegalEntity) -> tuple[Reason, ...]:

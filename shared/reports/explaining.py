@@ -374,7 +374,7 @@ async def _billing_of(claim: Claim, row: Explained, known: _Known) -> Explained 
     if not orders:
         gone = f"placed as sales order {name} ({claim.entry.total}), and that sales order is not in SAP any more"
         return replace(row, code="sales_order_gone", reason=gone)
-    order = orders[0]
+    order = next((one for one in orders if not one.is_rejected), orders[0])
     if order.is_rejected:
         said = f"sales order {name} was rejected in SAP: it will never be billed"
         return replace(row, code="sales_order_rejected", reason=said)

@@ -111,6 +111,19 @@ async def test_two_documents_under_one_key_are_a_case() -> None:
         assert codes(outcome) == ["posted_twice"]
 
 
+async def test_of_two_documents_under_one_key_the_one_that_is_not_reversed_stands() -> None:
+    async with bench() as at:
+        change = confirmed(sales_order())
+        await at.tell(change, settle=False)
+        other = {**at.sap.documents[0], "AccountingDocument": "1899999999"}
+        at.sap.documents.append(other)
+        assert codes(await at.tell(change)) == ["posted_twice"]
+        at.sap.documents[0]["ReverseDocument"] = "1700000001"
+        outcome = await at.tell(change)
+        assert (outcome.ruling.kind, outcome.links["document"]) == ("accept", "GB01/2026/1899999999")
+        assert len(at.sap.bodies) == 1
+
+
 async def test_a_reversed_document_is_a_case_not_a_second_posting() -> None:
     async with bench() as at:
         change = confirmed(sales_order())

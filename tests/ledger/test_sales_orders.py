@@ -269,6 +269,25 @@ async def test_what_a_look_finds_and_is_not_the_order_alone_is_a_case(
         assert len(await orders_in_sap(world)) == (2 if changed is None else 1)
 
 
+async def test_of_two_sales_orders_under_one_key_the_one_that_is_not_rejected_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with trading(monkeypatch, tmp_path) as world:
+        order = on_account()
+        await lost(world, await checked(world, order), order)
+        table = world.sap.world.sales_orders
+        placed = table.get("1")
+        assert placed is not None
+        table.put("2", {**placed, "SalesOrder": "2", "_items": [{**i, "SalesOrder": "2"} for i in placed["_items"]]})
+        world.clock.forward(seconds=700)
+        [wake] = [sent for sent in world.bus.sent if sent.flow == "order_to_ledger"]
+        await world.settle("order_to_ledger", order_to_ledger, wake.change)
+        assert (await open_case(world)).code == "posted_twice"
+        table.put("1", {**placed, "OverallSDDocumentRejectionSts": "C"})
+        await replayed(world)
+        assert (await claim_of(world)).name == "GB01/SO/2"
+
+
 @pytest.mark.parametrize(
     ("arranged", "order", "code"),
     [
