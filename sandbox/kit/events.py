@@ -83,7 +83,8 @@ class Emitter:
         self._queue_limit = queue_limit
         self._timeout_seconds = timeout_seconds
         self._disorder = Disorder()
-        self._chance = random.Random(0)
+        self._chance = random.Random(0)  # of repeats and losses, decided as events come
+        self._order_chance = random.Random(0)  # its own: how far the sending is must not decide what is lost
         self._session: aiohttp.ClientSession | None = None
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -116,7 +117,7 @@ class Emitter:
         if disorder.shuffle < 0:
             raise ValueError("shuffle: a window of 0 or more events")
         self._disorder = disorder
-        self._chance = random.Random(disorder.seed)
+        self._chance, self._order_chance = random.Random(disorder.seed), random.Random(disorder.seed)
         return disorder
 
     def described(self) -> dict[str, object]:
@@ -174,7 +175,7 @@ class Emitter:
                 lane.arrived.clear()
                 continue
             reach = min(self._disorder.shuffle, len(lane.waiting))
-            chosen = self._chance.randrange(reach) if reach > 1 else 0
+            chosen = self._order_chance.randrange(reach) if reach > 1 else 0
             event = lane.waiting[chosen]
             del lane.waiting[chosen]
             self._in_flight += 1

@@ -69,6 +69,22 @@ async def test_a_shuffle_changes_the_order_and_loses_nothing() -> None:
     assert inbox.received != sorted(inbox.received, key=int)
 
 
+async def test_the_same_seed_loses_and_repeats_the_same_events_whatever_order_they_leave_in() -> None:
+    async def heard(*, shuffle: int) -> list[str]:
+        inbox = Inbox()
+        async with inbox.open() as url, calling(counter(url)) as caller:
+            await caller.call("PUT", "/__sim/events", {"lose": 0.3, "duplicate": 0.3, "shuffle": shuffle, "seed": 7})
+            for _ in range(8):  # sending and losing take turns
+                await count_to(caller, 5)
+                while (await caller.get("/__sim/state"))["events"]["pending"]:  # type: ignore[index]
+                    await asyncio.sleep(0)
+        return sorted(inbox.received, key=int)
+
+    told = await heard(shuffle=0)
+    assert len(set(told)) < 40 < 40 + len(told) - len(set(told))
+    assert await heard(shuffle=10) == told
+
+
 async def test_without_a_functions_url_events_are_only_counted() -> None:
     async with calling(counter()) as caller:
         await count_to(caller, 2)
