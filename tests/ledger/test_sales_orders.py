@@ -310,6 +310,44 @@ async def test_what_sap_refuses_is_a_case_with_its_remedy_and_can_be_replayed_at
         assert (await claim_of(world)).name == "GB01/SO/1"
 
 
+def configured(**sales_order: Any) -> dict[str, Any]:
+    return {"legal_entities": {"GB01": {"posting": "sales_order", "sales_order": sales_order}}}
+
+
+def checked_in(**sales_area: Any) -> dict[str, Any]:
+    return {"legal_entities": {"GB01": {"sales_area": sales_area}}}
+
+
+UNKNOWN_TO_SAP = [{"code": "A1", "rate": "0.20", "jurisdiction": "GB", "tax_classification": "9"},
+                  {"code": "A0", "rate": "0", "jurisdiction": "GB", "tax_classification": "0"}]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ledger", "credit", "code"),
+    [
+        (configured(distribution_channel="99"), checked_in(channel="99"), "customer_not_in_sales_area"),
+        (configured(sales_organization="XX01"), checked_in(organization="XX01"), "sales_area"),
+        (configured(type="RE"), checked_in(order_type="RE"), "sales_area"),
+        (configured(price_condition="ZZZZ"), {}, "condition_type"),
+        (
+            {"legal_entities": {"GB01": {"posting": "sales_order", "tax_codes": UNKNOWN_TO_SAP}}},
+            {},
+            "tax_classification",
+        ),
+    ],
+)
+async def test_a_policy_that_sap_does_not_know_is_a_case_that_says_where_to_correct_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ledger: dict[str, Any], credit: dict[str, Any], code: str
+) -> None:
+    async with trading(monkeypatch, tmp_path, ledger, credit=credit) as world:
+        await post(world, on_account())
+        case = await open_case(world)
+        assert (case.code, "ledger.yaml" in case.reasons[0]["remedy"] or "extend" in case.reasons[0]["remedy"]) == (
+            code, True,
+        )  # fmt: skip
+        assert await orders_in_sap(world) == []
+
+
 async def test_the_preview_of_a_case_shows_the_sales_order_that_a_replay_would_place(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -355,6 +393,35 @@ async def test_an_error_that_hides_in_a_success_is_looked_for_not_taken_for_a_re
         await world.settle("order_to_ledger", order_to_ledger, wake.change)
         assert (await claim_of(world)).name == "GB01/SO/1"
         assert len(await orders_in_sap(world)) == 1
+
+
+@pytest.mark.parametrize("ledger", [BY_ORDER, WRONG_TAX])
+async def test_amounts_that_the_answer_does_not_tell_are_read_from_sap_before_the_order_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ledger: dict[str, Any]
+) -> None:
+    async with trading(monkeypatch, tmp_path, ledger) as world:
+        order = on_account()
+        decision = await checked(world, order)
+        system = world.hub.sap_orders._odata.system
+        send = system.request
+
+        async def terse(method: str, path: str, **more: Any) -> Response:
+            answer = await send(method, path, **more)
+            if method != "POST":
+                return answer
+            told = exact_json.loads_object(answer.body)
+            told["d"]["to_Item"] = {"__deferred": {"uri": "to_Item"}}  # type: ignore[index]
+            return replace(answer, body=exact_json.dumps(told))
+
+        monkeypatch.setattr(system, "request", terse)
+        await told_again(world, order, decision)
+        assert [case.code for case in await world.hub.cases.list(state="open")] == (
+            ["sap_computed_otherwise"] if ledger is WRONG_TAX else []
+        )
+        assert [one["status"] for one in await orders_in_sap(world)] == (
+            ["blocked"] if ledger is WRONG_TAX else ["open"]
+        )
+        assert (await claim_of(world)).is_settled == (ledger is BY_ORDER)
 
 
 # Repeatable requests
