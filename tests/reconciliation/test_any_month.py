@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,3 +174,59 @@ async def test_a_month_of_everything_reconciles_to_the_last_unit_and_closes(
     assert report.orders == report.matched + report.explained
     closed = await close_period(legal_entity, PERIOD, by="Carla", carried=(), comment="", hub=world.hub)
     assert closed.issued
+
+
+class ShippingShop(Shop):
+    """A shop of a legal entity that posts at shipment: it ships in parts, and calls off what it has not shipped."""
+
+    def __init__(self, world: Systems, legal_entity: str, seed: int) -> None:
+        super().__init__(world, legal_entity, seed)
+        self.to_ship: dict[str, dict[str, Decimal]] = {}
+
+    async def sell(self, number: str) -> None:
+        await super().sell(number)
+        self.to_ship[number], self.sold[number] = self.sold[number], dict.fromkeys(self.sold[number], Decimal(0))
+
+    async def move(self, kind: str, number: str, turn: int) -> None:
+        """Ship or call off part of what is left of an order, or all of it without saying how much that is."""
+        left = {name: quantity for name, quantity in self.to_ship[number].items() if quantity}
+        if not left:
+            return
+        lines = None
+        if self.chance.random() < 0.6:
+            lines = [(name, str(self.chance.randint(1, int(quantity)))) for name, quantity in left.items()]
+        told = event(kind, number, lines=lines, event_id=f"{kind}-{turn}", legal_entity=self.legal_entity)
+        assert await self.tell(told) != "hold"
+        for name, quantity in [(name, Decimal(q)) for name, q in lines] if lines else left.items():
+            self.to_ship[number][name] -= quantity
+            self.sold[number][name] += quantity if kind == "shipped" else 0
+
+    async def trade(self, turns: int) -> None:
+        for turn in range(turns):
+            known = list(self.sold)
+            match self.chance.choice(["sell", "ship", "ship", "ship", "off", "line"] if known else ["sell"]):
+                case "sell":
+                    await self.sell(f"S-{turn}")
+                case "ship":
+                    await self.move("shipped", self.chance.choice(known), turn)
+                case "off":
+                    await self.move("cancelled", self.chance.choice(known), turn)
+                case "line":
+                    await self.give_back_by_line(self.chance.choice(known), turn)
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(2, 12))])
+async def test_a_month_that_posts_at_shipment_reconciles_however_much_of_it_has_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seed: int
+) -> None:
+    overlay = tmp_path / "policy.yaml"
+    overlay.write_text("ledger: {legal_entities: {GB01: {post_when: shipment}}}\n")
+    async with systems(monkeypatch, policy_overlay=overlay) as world:
+        shop = ShippingShop(world, "GB01", seed)
+        await world.control("sap", "PUT", f"periods/GB01/{PERIOD}", {"open": True})
+        await shop.trade(40)
+        assert [(one.key, one.code, one.reasons) for one in await world.hub.cases.list(state="open")] == []
+        report, _ = await reconcile("GB01", PERIOD, world.hub)
+        assert [(row.finding.number, row.code, row.reason) for row in report.rows if not row.explained] == []
+        assert all(bridge.adds_up for bridge in report.bridges), report.bridges
+        assert report.orders == report.matched + report.explained
