@@ -20,6 +20,8 @@ def return_order(original: StoredOrder, number: str, lines: Sequence[Mapping[str
             raise Rejected(f"lines[{index}].lineId: {asked.get('lineId')!r} is not a line of {original.number}")
         if isinstance(quantity, bool) or not isinstance(quantity, int | Decimal) or quantity == 0:
             raise Rejected(f"lines[{index}].quantity: a number other than 0 was expected")
+        if not line["Quantity"]:
+            raise Rejected(f"lines[{index}].lineId: nothing of {asked.get('lineId')!r} was sold")
         returned.append(_returned_line(line, abs(Decimal(quantity)), original, currency))
     if not returned:
         raise Rejected("lines: at least one was expected")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from sandbox.kit.entities import legal_entities
 from sandbox.kit.state import State, Table
@@ -15,9 +15,11 @@ type JsonObject = dict[str, Any]
 type Place = tuple[str, str, str, str]
 """Organization, product, site, location."""
 
-_NUMBERS = (
-    "SubtotalAmountWithoutTax", "TaxAmount", "TotalAmount",
-)  # fmt: skip
+_NUMBERS: Final = ("SubtotalAmountWithoutTax", "TaxAmount", "TotalAmount")
+_NUMBERS_OF_LINES: Final = {
+    "SalesLines": ("Quantity", "Price", "NetAmount"), "ChargeLines": ("CalculatedAmount",), "TenderLines": ("Amount",),
+}  # fmt: skip
+_DIGITS_MAX: Final = 30  # before the point, and after it
 
 
 class Rejected(ValueError):
@@ -140,6 +142,14 @@ def reserved_of(row: OnHand) -> Decimal:
     return sum((row.measure("iv", name) for name in RESERVED), Decimal(0))
 
 
+def _check_number(of: JsonObject, name: str, where: str) -> None:
+    value = of.get(name)
+    if not isinstance(value, int | Decimal) or isinstance(value, bool):
+        raise Rejected(f"{where}.{name}: is missing or not a number")
+    if abs(Decimal(value).adjusted()) > _DIGITS_MAX:
+        raise Rejected(f"{where}.{name}: is beyond any amount")
+
+
 def check_order(order: Any) -> JsonObject:
     """The order, when it is a SalesOrder; raises Rejected naming the field. Unknown fields stay."""
     if not isinstance(order, dict):
@@ -148,15 +158,17 @@ def check_order(order: Any) -> JsonObject:
         if not isinstance(order.get(name), str) or not order[name]:
             raise Rejected(f"order.{name}: is missing or not text")
     for name in _NUMBERS:
-        if not isinstance(order.get(name), int | Decimal) or isinstance(order.get(name), bool):
-            raise Rejected(f"order.{name}: is missing or not a number")
+        _check_number(order, name, "order")
     for name in ("SalesLines", "ChargeLines", "TenderLines"):
         lines = order.get(name, [])
         if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
             raise Rejected(f"order.{name}: is not a list of objects")
+    for name, numbers in _NUMBERS_OF_LINES.items():
+        for index, line in enumerate(order.get(name, [])):
+            for number in numbers:
+                _check_number(line, number, f"order.{name}[{index}]")
     for index, line in enumerate(order.get("SalesLines", [])):
-        for name in ("Quantity", "Price", "NetAmount"):
-            if not isinstance(line.get(name), int | Decimal) or isinstance(line.get(name), bool):
-                raise Rejected(f"order.SalesLines[{index}].{name}: is missing or not a number")
+        if "TaxAmount" in line:
+            _check_number(line, "TaxAmount", f"order.SalesLines[{index}]")
     kept: JsonObject = {"SalesLines": [], "ChargeLines": [], "TenderLines": [], **order}
     return kept

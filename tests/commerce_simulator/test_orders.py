@@ -208,6 +208,30 @@ async def test_lines_that_are_none_are_refused_and_told_to_nobody(shop: Shop, ca
     assert [event["id"] for event in await shop.told(1)] == ["e-1"]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("ChargeLines", [{"ChargeCode": "FREIGHT", "CalculatedAmount": None}]), ("ChargeLines", [{}]),
+     ("TenderLines", [{"TenderTypeId": "4", "Amount": "NaN"}]), ("TotalAmount", Decimal("1e300"))],
+)  # fmt: skip
+@pytest.mark.parametrize("way", ["orders", "checkouts", "returns"])
+async def test_an_amount_that_is_none_is_refused_and_headquarters_goes_on_answering(
+    shop: Shop, way: str, field: str, value: object
+) -> None:
+    order = {"legalEntity": "GB01", "order": sales_order("S-1", **{field: value})}
+    method, path = ("PUT", "orders/S-1") if way == "orders" else ("POST", way)
+    status, answer = await shop.try_control(method, path, order)
+    assert (status, field in answer["error"]["message"]) == (400, True)
+    assert (await shop.get("/data/SalesOrderHeadersV2")).rows == []
+
+
+async def test_nothing_can_be_returned_of_a_line_of_nothing(shop: Shop) -> None:
+    order = sales_order()
+    order["SalesLines"][0]["Quantity"] = 0
+    await shop.control("PUT", "orders/S-1", {"legalEntity": "GB01", "order": order})
+    wanted = {"orderNumber": "S-1", "returnNumber": "R-1", "lines": [{"lineId": "1", "quantity": 1}]}
+    assert (await shop.try_control("POST", "returns", wanted))[0] == 400
+
+
 async def test_a_customers_limit_is_a_number(shop: Shop) -> None:
     status, answer = await shop.try_control("PUT", "customers/C-1", {"limit": "plenty"})
     assert status == 400
