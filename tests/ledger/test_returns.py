@@ -347,5 +347,10 @@ def test_returns_of_a_line_add_up_to_the_line_and_never_beyond(
         taken = worth if taken is None else taken + worth
         assert taken.quantity <= sold
         assert abs(taken.net.amount) <= net.amount + Decimal(smallest) * len(quantities)
-    if taken is not None and taken.quantity == sold:
-        assert taken.net == net
+    left = sold - (taken.quantity if taken is not None else 0)
+    if left:
+        rest = credit_line(original, Decimal(left), taken)
+        assert isinstance(rest, Taken)
+        taken = rest if taken is None else taken + rest
+    assert taken is not None
+    assert (taken.quantity, taken.net) == (Decimal(sold), net)

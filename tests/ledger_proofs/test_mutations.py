@@ -356,6 +356,10 @@ MUTATIONS = (
         "        return Taken(quantity, original.net - before.net, original.tax - before.tax)\n",
         "",
         f"{BACK} -k add_up_to_the_line",
+        also=(
+            ("(before.quantity + quantity) / original.quantity", "quantity / original.quantity"),
+            ("whole.currency) - before\n", "whole.currency)\n"),
+        ),
     ),
     Mutation(
         "refunded to the card first",
