@@ -54,7 +54,7 @@ class Headquarters:
     def __init__(self, world: World, gate: Gate) -> None:
         self._world = world
         self._gate = gate
-        self._headers: dict[int, tuple[StoredOrder, JsonObject]] = {}
+        self._headers: dict[tuple[str, str], tuple[StoredOrder, JsonObject]] = {}
         self._sets: dict[str, tuple[DataEntity, _Rows]] = {
             "SalesOrderHeadersV2": (HEADERS, lambda wanted: map(self._header, self._orders(wanted))),
             "SalesOrderLinesV3": (LINES, lambda wanted: (r for one in self._orders(wanted) for r in line_rows(one))),
@@ -111,9 +111,10 @@ class Headquarters:
 
     def _header(self, stored: StoredOrder) -> JsonObject:
         """The row of an order, made once: months of thousands are read page by page."""
-        known = self._headers.get(id(stored))
+        key = (stored.company, stored.number)
+        known = self._headers.get(key)
         if known is None or known[0] is not stored:
-            known = self._headers[id(stored)] = (stored, header_row(stored))
+            known = self._headers[key] = (stored, header_row(stored))
         return known[1]
 
     def _read(self, request: web.Request, entity: DataEntity) -> web.Response:

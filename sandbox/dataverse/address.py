@@ -72,7 +72,7 @@ def _read_key(table: Table, inside: str, rows: Rows, aliases: Mapping[str, str],
     pairs, position = {}, 0
     while position < len(inside):
         found = _PAIR.match(inside, position)
-        if found is None:
+        if found is None or found.group(1) in pairs:
             raise bad_query(f"Bad Request - Error in query syntax: '{table.entity_set}({inside})'.")
         pairs[found.group(1)] = aliases.get(found.group(2).strip(), found.group(2).strip())
         position = found.end()

@@ -87,6 +87,12 @@ async def test_columns_that_are_no_key_address_nothing(org: Organization) -> Non
     assert (refused.status, refused.code) == (400, "0x80060890")
 
 
+async def test_a_key_that_says_one_column_twice_is_refused_and_creates_nothing(org: Organization) -> None:
+    twice = "accounts(accountnumber='C-1',accountnumber='C-2')"
+    assert (await org.call("PATCH", twice, {"name": "Acme"})).status == 400
+    assert (await org.get("accounts")).rows == []
+
+
 @pytest.mark.parametrize("character", ["/", "%", "&", "?", "+", ":"])
 async def test_a_key_value_with_a_character_dataverse_cannot_address_is_refused(
     org: Organization, character: str
