@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from itertools import pairwise
 from typing import Final
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ from sandbox.dataverse.errors import MALFORMED, Refused
 BATCH_PATH: Final = "$batch"
 BATCH_REQUESTS_MAX: Final = 1000
 _BOUNDARY: Final = re.compile(r'boundary="?([^";,\s]+)"?', re.IGNORECASE)
+_LINE_END: Final = re.compile(rb"(--)?[ \t]*(\r\n|\Z)")
 _REQUEST_LINE: Final = re.compile(r"(GET|POST|PATCH|PUT|DELETE) (\S.*\S|\S) HTTP/1\.1")
 
 
@@ -83,12 +83,16 @@ def _parts(body: bytes, content_type: str) -> list[tuple[CIMultiDict[str], bytes
     found = _BOUNDARY.search(content_type)
     if found is None or not content_type.startswith("multipart/mixed"):
         raise _malformed("the content type has to be multipart/mixed with a boundary")
-    delimiter = re.compile(rb"\r\n--" + re.escape(found.group(1).encode()) + rb"(--)?[ \t]*(?=\r\n|$)")
-    text = b"\r\n" + body
-    marks = list(delimiter.finditer(text))
-    if not marks or marks[-1].group(1) is None or any(mark.group(1) for mark in marks[:-1]):
+    delimiter = b"\r\n--" + found.group(1).encode()
+    pieces: list[bytes] = []
+    for piece in (b"\r\n" + body).split(delimiter)[1:]:
+        if _LINE_END.match(piece):
+            pieces.append(piece)
+        elif pieces:
+            pieces[-1] += delimiter + piece  # the boundary of a change set that begins like the batch's
+    if not pieces or not pieces[-1].startswith(b"--") or any(piece.startswith(b"--") for piece in pieces[:-1]):
         raise _malformed("the closing boundary is missing, or lines do not end in CRLF")
-    return [_headers_and_content(text[mark.end() + 2 : next_.start()]) for mark, next_ in pairwise(marks)]
+    return [_headers_and_content(piece.partition(b"\r\n")[2]) for piece in pieces[:-1]]
 
 
 def _headers_and_content(piece: bytes) -> tuple[CIMultiDict[str], bytes]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -22,6 +21,7 @@ REQUESTS_MAX = 1000
 """Requests in one batch; Dataverse refuses more (0x80048d1f)."""
 
 _BOUNDARY = re.compile(r'boundary="?([^";,\s]+)"?', re.IGNORECASE)
+_LINE_END = re.compile(rb"(--)?[ \t]*(\r\n|\Z)")
 _STATUS = re.compile(rb"HTTP/1\.\d ([1-5]\d\d)\b")
 
 
@@ -85,18 +85,21 @@ def _written(request: Request, identity: str) -> bytes:
     ).encode() + request.body + b"\r\n"  # fmt: skip
 
 
-def _parts(content_type: str, body: bytes) -> Iterator[bytes]:
+def _parts(content_type: str, body: bytes) -> list[bytes]:
     """What stands between the boundaries that a content type names."""
     found = _BOUNDARY.search(content_type)
     if found is None:
         raise NotABatchAnswer(f"content type {content_type[:80]!r} names no boundary")
-    delimiter = re.compile(rb"\r\n--" + re.escape(found.group(1).encode()) + rb"(--)?[ \t]*(?=\r\n|$)")
-    text = b"\r\n" + body
-    marks = list(delimiter.finditer(text))
-    if not marks or marks[-1].group(1) is None or any(mark.group(1) for mark in marks[:-1]):
+    delimiter = b"\r\n--" + found.group(1).encode()
+    pieces: list[bytes] = []
+    for piece in (b"\r\n" + body).split(delimiter)[1:]:
+        if _LINE_END.match(piece):
+            pieces.append(piece)
+        elif pieces:
+            pieces[-1] += delimiter + piece  # the boundary of something inside, which begins like this one
+    if not pieces or not pieces[-1].startswith(b"--") or any(piece.startswith(b"--") for piece in pieces[:-1]):
         raise NotABatchAnswer("the multipart body has no end, or more than one")
-    for mark, following in pairwise(marks):
-        yield text[mark.end() + 2 : following.start()]
+    return [piece.partition(b"\r\n")[2] for piece in pieces[:-1]]
 
 
 def _typed(part: bytes) -> tuple[str, bytes]:

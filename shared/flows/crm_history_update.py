@@ -35,6 +35,7 @@ from shared.domain.history import (
     Posting,
     Version,
     documents_text,
+    is_newer,
     line_facts,
     moved_by_line,
     order_facts,
@@ -195,6 +196,8 @@ def bind_currency(currency_id: str) -> str:
 
 async def _content_needed(change: Change, known: Known, hub: Hub) -> Order | None:
     """The order's content where the event brings it or it is still missing. Raises Malformed."""
+    if change.kind == "order.posted" and not is_newer(_version(change), known):
+        return None  # it carries what was posted, and what the order is, is known: not worth reading again
     raw = change.data.get("order")
     if raw is None and (change.kind in CONTENT_EVENTS or known.version is None):
         raw = await hub.commerce.read_order(change.legal_entity, change.key)
@@ -230,8 +233,7 @@ def _folded(before: Known, change: Change, order: Order | None, movement: Moveme
     """What is known with this event in it."""
     known = before
     if order is not None:
-        rank = 0 if change.kind == "order.posted" else 1
-        known = with_content(known, order, Version(rank, change.occurred_at, change.id))
+        known = with_content(known, order, _version(change))
     if change.kind == "order.confirmed":
         known = replace(known, confirmed_at=min(known.confirmed_at or change.occurred_at, change.occurred_at))
     if movement is not None and all(one.event_id != movement.event_id for one in known.movements):
@@ -241,6 +243,11 @@ def _folded(before: Known, change: Change, order: Order | None, movement: Moveme
         if all(one.key != posting.key for one in known.postings):
             known = replace(known, postings=(*known.postings, posting))
     return known
+
+
+def _version(change: Change) -> Version:
+    """How new the content is that an event brings."""
+    return Version(0 if change.kind == "order.posted" else 1, change.occurred_at, change.id)
 
 
 def _posting(change: Change) -> Posting:
