@@ -109,6 +109,45 @@ async def test_a_forged_document_stands_on_the_ledger_and_can_be_altered_and_rem
     assert (await sap.try_control("DELETE", f"documents/{forged['id']}"))[0] == 404
 
 
+async def test_a_document_is_altered_to_the_line_and_put_back_to_the_letter(sap: Sap) -> None:
+    await sap.account()
+    posted = await sap.control("POST", "documents", {"legalEntity": "GB01", "gross": "12.34", "order": "S-1"})
+    await sap.control("POST", f"documents/{posted['id']}/restore")
+    assert (await sap.state())["documents"] == [], "nobody posted it: put back, it is not there"
+
+    posted = await sap.control("POST", "payments", {"account": "C-1", "amount": "12.34"})
+    change = {
+        "lines": [
+            {"item": 1, "amount": "12.33"},
+            {"item": 2, "customer": "C-2"},
+            {"item": 9, "account": "41000000", "amount": "0.01"},
+        ],
+        "currency": "EUR",
+        "documentDate": "2026-11-30",
+        "headerText": "touched",
+    }
+    altered = await sap.control("PATCH", f"documents/{posted['id']}", change)
+    assert [line["amount"] for line in altered["lines"]] == ["12.33", "-12.34", "0.01"]
+    assert (altered["lines"][1]["customer"], altered["currency"]) == ("C-2", "EUR")
+    await sap.control("DELETE", f"documents/{posted['id']}")
+    await sap.control("POST", f"documents/{posted['id']}/restore")
+    assert (await sap.state())["documents"] == [posted]
+    assert (await sap.try_control("POST", f"documents/{posted['id']}/restore"))[0] == 404
+    unknown = {"lines": [{"item": 9, "amount": "0.01"}]}
+    assert (await sap.try_control("PATCH", f"documents/{posted['id']}", unknown))[0] == 400
+    assert (await sap.try_control("PATCH", f"documents/{posted['id']}", {"currency": "XXX"}))[0] == 400
+
+
+async def test_a_copied_document_is_the_same_under_a_number_of_its_own(sap: Sap) -> None:
+    await sap.account()
+    posted = await sap.control("POST", "payments", {"account": "C-1", "amount": "12.34"})
+    copied = await sap.control("POST", "documents", {"copyOf": posted["id"], "reference": "K-1"})
+    assert (copied["gross"], copied["reference"]) == (posted["gross"], "K-1")
+    assert copied["document"] != posted["document"]
+    assert (await sap.try_control("POST", "documents", {"copyOf": "GB01-2026-1"}))[0] == 404
+    assert (await sap.try_control("POST", "documents", {"order": "S-1"}))[0] == 400
+
+
 async def test_a_goods_movement_adds_to_stock(sap: Sap) -> None:
     await sap.control("PUT", "stock/GB10/A", {"quantity": 5})
     moved = await sap.control("POST", "goods-movements", {"plant": "GB10", "material": "A", "quantity": "-1.5"})
