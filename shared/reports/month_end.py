@@ -144,7 +144,7 @@ def _text(value: Any) -> str:
 def _standing(rows: Sequence[Explained]) -> list[tuple[str, int]]:
     counted: dict[str, int] = {}
     for row in rows:
-        counted[row.code] = counted.get(row.code, 0) + 1
+        counted[in_words(row.code)] = counted.get(in_words(row.code), 0) + 1
     return sorted(counted.items())
 
 
