@@ -210,7 +210,8 @@ class RemoteSystem:
         """Send one call and give its answer below 400.
 
         `path` is appended to the base url as it is (already percent-encoded), `params` are encoded here, `deadline` is
-        loop time (default: that of the work around it), `redirects` follows a 307 with method and body kept. Raises
+        loop time (default: that of the work around it), `redirects` follows a 307 with method and body kept. A read
+        that someone waits for is sent once more where the system asks to come back before the deadline. Raises
         RemoteDown, Transient, OutcomeUnknown, RemoteRefused.
         """
         kept = rehearsal.get()
@@ -221,6 +222,8 @@ class RemoteSystem:
         url = URL(self.base_url + path + (f"?{_query(params)}" if params else ""), encoded=True)
         response = await self._attempt(method, url, write, headers or {}, body, until, redirects)
         if response.status == 401 and self._auth is not None and self._auth.refused():
+            response = await self._attempt(method, url, write, headers or {}, body, until, redirects)
+        if _asked_to_come_back(response, write, until):
             response = await self._attempt(method, url, write, headers or {}, body, until, redirects)
         return self.judge(response, write)
 
@@ -361,7 +364,8 @@ class Circuit:
 
     `failures_max` failures in a row open it for `open_seconds`, doubling up to a minute while probes fail; a
     Retry-After opens it at once for that long, because sending on makes a throttled system wait longer. A call that
-    someone waits for is the next look, or waits for the one under way; a Retry-After holds for it as well.
+    someone waits for is the next look, or waits for the one under way; a Retry-After holds for it as well, and it waits
+    for its end where that comes before its deadline.
     """
 
     def __init__(self, name: str, *, failures_max: int, open_seconds: float, clock: Callable[[], float]) -> None:
@@ -385,6 +389,8 @@ class Circuit:
     async def passage(self, until: float) -> AsyncIterator[Passage]:
         """One call's way through, by loop time `until`; raises RemoteDown when the circuit is open."""
         passage = Passage(self)
+        if someone_waits.get():
+            await self._wait_as_asked(until)
         if self._open_until is not None:
             impatient = someone_waits.get() and self._clock() >= self._asked_to_wait_until
             if impatient and self._probing:
@@ -408,6 +414,14 @@ class Circuit:
             if passage.is_probe:
                 self._probing = False
                 self._probed.set()
+
+    async def _wait_as_asked(self, until: float) -> None:
+        """Wait for the end of a Retry-After; not at all where it comes after the deadline (loop time)."""
+        loop = asyncio.get_running_loop()
+        while self._open_until is not None and (wait := self._asked_to_wait_until - self._clock()) > 0:
+            if wait >= until - loop.time():
+                return
+            await asyncio.sleep(wait)
 
     def succeed(self, *, was_probe: bool) -> None:
         if self._open_until is None or was_probe:  # a straggler's success does not shorten a wait that was asked for
@@ -449,6 +463,14 @@ def happening_of(error: BaseException) -> Happening:
         if isinstance(error, kind):
             return happening
     raise error
+
+
+def _asked_to_come_back(response: Response, write: Write, until: float) -> bool:
+    """Whether a throttled read that someone waits for can be tried again in time."""
+    if response.status not in {429, 503} or write != "read" or not someone_waits.get():
+        return False
+    asked = retry_after_seconds(response.headers)
+    return asked is not None and asked < until - asyncio.get_running_loop().time()
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

@@ -17,6 +17,7 @@ from shared.clients.http import (
     BasicAuth,
     RemoteRefused,
     RemoteSystem,
+    Response,
     Write,
     deadline_after,
     happening_of,
@@ -320,6 +321,47 @@ async def test_a_retry_after_keeps_also_those_away_that_someone_waits_for() -> N
             assert len(server.seen) == 1
             clock.now = 30.0
             await remote.request("GET", "/", write="read")
+
+
+async def test_a_read_that_someone_waits_for_is_sent_again_as_soon_as_the_system_asked_for() -> None:
+    async with system(json(503, "{}", Retry_After="0"), json(200, "{}")) as (remote, server):
+        with waited_for():
+            await remote.request("GET", "/", write="read")
+        assert len(server.seen) == 2
+
+
+async def test_a_write_that_someone_waits_for_is_not_sent_again_by_itself() -> None:
+    async with system(json(503, "{}", Retry_After="0"), json(200, "{}")) as (remote, server):
+        with waited_for(), pytest.raises(RemoteDown):
+            await remote.request("POST", "/", write="effect")
+        assert len(server.seen) == 1
+
+
+async def test_a_system_that_asks_to_come_back_again_and_again_is_asked_twice_for_one_call() -> None:
+    async with system(*[json(503, "{}", Retry_After="0")] * 3) as (remote, server):
+        with waited_for(), pytest.raises(RemoteDown):
+            await remote.request("GET", "/", write="read")
+        assert len(server.seen) == 2
+
+
+async def test_many_that_someone_waits_for_sit_out_a_short_retry_after_and_one_of_them_looks_first() -> None:
+    clock = Clock()
+    for answer, arrived, answered in ((json(200, "{}"), 11, 10), (json(503, "{}", Retry_After="60"), 2, 0)):
+        clock.now = 0.0
+        async with system(json(503, "{}", Retry_After="1"), answer, *[json(200, "{}")] * 9, clock=clock) as (
+            remote,
+            server,
+        ):
+            with pytest.raises(RemoteDown):
+                await remote.request("GET", "/", write="read")
+            clock.now = 0.999
+            with waited_for():
+                calls = [asyncio.create_task(remote.request("GET", "/", write="read")) for _ in range(10)]
+            await asyncio.sleep(0)
+            assert not any(call.done() for call in calls)
+            clock.now = 1.0
+            done = await asyncio.gather(*calls, return_exceptions=True)
+            assert (len(server.seen), sum(isinstance(one, Response) for one in done)) == (arrived, answered)
 
 
 async def test_a_refusal_is_an_answer_and_does_not_open_the_circuit() -> None:
