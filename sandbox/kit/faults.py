@@ -50,7 +50,9 @@ FAILING_PART: Final = web.RequestKey("failing_part", FailingPart)
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which calls: `method` (None or * = any) and `path`, a regular expression searched in path and in path?query."""
+    """Which calls: `method` (GET, GET|PUT or a list of them; None or * = any) and `path`, a regular expression searched
+    in path and in path?query.
+    """
 
     method: str | list[str] | None = None
     path: str = ""
@@ -79,6 +81,7 @@ class Fault:
 
     id: int
     order: FaultOrder
+    methods: re.Pattern[str] | None
     path: re.Pattern[str]
     chance: random.Random
     hits: int = 0
@@ -90,8 +93,7 @@ class Fault:
             return False
         if order.kind == "stale_read" and asked.method not in _READS:
             return False
-        methods = [order.match.method] if isinstance(order.match.method, str) else order.match.method
-        if methods is not None and "*" not in methods and asked.method not in {m.upper() for m in methods}:
+        if self.methods is not None and not self.methods.fullmatch(asked.method):
             return False
         if not (self.path.search(asked.path) or self.path.search(f"{asked.path}?{asked.query}")):
             return False
@@ -136,12 +138,9 @@ class Faults:
             raise ValueError("status: between 200 and 599")
         if not str("" if order.retry_after is None else order.retry_after).isprintable():
             raise ValueError("retryAfter: seconds or a date, as they stand in a header")
+        methods, path = _methods(order.match.method), _pattern("match.path", order.match.path)
         self._ordered += 1
-        try:
-            pattern = re.compile(order.match.path)
-        except re.error as wrong:
-            raise ValueError(f"match.path: {wrong}") from wrong
-        fault = Fault(self._ordered, order, pattern, random.Random(order.seed))
+        fault = Fault(self._ordered, order, methods, path, random.Random(order.seed))
         self._active.append(fault)
         return fault
 
@@ -233,3 +232,18 @@ def _reset(request: web.Request) -> None:
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     request.transport.abort()
+
+
+def _methods(asked: str | list[str] | None) -> re.Pattern[str] | None:
+    """The methods to strike; None for any."""
+    named = [asked] if isinstance(asked, str) else asked
+    if named is None or "*" in named:
+        return None
+    return _pattern("match.method", "|".join(named))
+
+
+def _pattern(field_name: str, text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text, re.IGNORECASE if field_name == "match.method" else 0)
+    except re.error as wrong:
+        raise ValueError(f"{field_name}: {wrong}") from wrong

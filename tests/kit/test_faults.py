@@ -81,6 +81,17 @@ async def test_a_fault_strikes_as_often_as_ordered_and_where_ordered() -> None:
         assert [(await caller.call("POST", "/count"))[0] for _ in range(4)] == [503, 503, 200, 200]
 
 
+@pytest.mark.parametrize(
+    ("method", "reads"),
+    [("POST", 200), ("post", 200), ("PUT|POST", 200), (["PUT", "POST"], 200), (".*", 503), (None, 503)],
+)
+async def test_a_fault_takes_a_method_in_any_of_its_forms(method: object, reads: int) -> None:
+    async with calling(counter()) as caller:
+        await caller.call("POST", "/__sim/faults", {"kind": "status", "match": {"method": method}, "status": 503})
+        assert (await caller.call("POST", "/count"))[0] == 503
+        assert (await caller.call("GET", "/count"))[0] == reads
+
+
 async def test_a_probability_gives_the_same_strikes_for_the_same_seed() -> None:
     runs = []
     for _ in range(2):
@@ -109,6 +120,7 @@ async def test_the_control_surface_is_never_struck_and_lifts_faults() -> None:
         ({"kind": "reset", "probability": 2}, "probability"),
         ({"kind": "reset", "count": 0}, "count"),
         ({"kind": "reset", "match": {"path": "("}}, "match.path"),
+        ({"kind": "reset", "match": {"method": "(GET"}}, "match.method"),
         ({"kind": "reset", "mach": {}}, "mach"),
         ({"kind": "status", "retryAfter": "1\r\nX: y"}, "retryAfter"),
     ],
