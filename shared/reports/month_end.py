@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from shared.reports.explaining import WAITS_FOR_BILLING, Explained, amount_text
+from shared.reports.amounts import amount_text
+from shared.reports.explaining import WAITS_FOR_BILLING, Explained
 from shared.reports.pages import render
 from shared.reports.reconciliation import Reconciliation, in_words, row_as_json, subject_of
 from shared.stores.closes import Closes

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 from shared import exact_json
-from shared.reports.explaining import Explained, amount_text
+from shared.reports.amounts import amount_text
+from shared.reports.explaining import Explained
 from shared.reports.staging import Side, Staged
 from shared.reports.three_way import Joined, System, Unlisted
 from shared.stores.closes import Closes

@@ -27,7 +27,7 @@ PLACING = "shared/placing.py"
 ORDERS = "shared/domain/sales_orders.py"
 SAP_ORDERS = "shared/clients/sap_orders.py"
 STAGING = "shared/reports/staging.py"
-EXPLAINING = "shared/reports/explaining.py"
+BILLING = "shared/reports/explaining/billing.py"
 JOIN = "shared/reports/three_way.py"
 SEALING = "shared/domain/sealing.py"
 RECONCILING = "shared/flows/reconciliation.py"
@@ -660,7 +660,7 @@ MUTATIONS = (
     Mutation(
         "billing may wait for ever",
         "a sales order that is not billed in time is a difference",
-        EXPLAINING,
+        BILLING,
         "    if business_day(hub.clock(), entity) > due:",
         "    if business_day(hub.clock(), entity) < claim.posting_date:",
         f"{BILLED} -k not_billed_in_time",

@@ -9,8 +9,8 @@ from decimal import Decimal
 from shared.authority.ledger import LegalEntity
 from shared.clients.sap_ledger import LedgerItem
 from shared.domain.ledger import Document, document_of
-from shared.domain.money import DECIMALS, Money
-from shared.domain.sealing import Content, content_of_document, seal_in
+from shared.domain.sealing import content_of_document, seal_in
+from shared.reports.amounts import told
 from shared.reports.staging import content_of_items, ledger_document
 from shared.stores.claims import Claim
 
@@ -53,17 +53,14 @@ def alteration_in_sap(claim: Claim, items: Sequence[LedgerItem], entity: LegalEn
     ]
     if not heads and not changed:
         return None
-    told = [f"{name} {new} instead of {old}" for name, old, new in heads]
-    told += [f"{place}: {_text(new, now)} instead of {_text(old, was)}" for place, old, new in changed[:_PLACES_MAX]]
+    words = [f"{name} {new} instead of {old}" for name, old, new in heads]
+    words += [
+        f"{place}: {told(new, now.currency)} instead of {told(old, was.currency)}"
+        for place, old, new in changed[:_PLACES_MAX]
+    ]
     if len(changed) > _PLACES_MAX:
-        told.append(f"and {len(changed) - _PLACES_MAX} more places")
+        words.append(f"and {len(changed) - _PLACES_MAX} more places")
     steps = [new - old for _, old, new in changed]
     up = sum((step for step in steps if step > 0), _ZERO)
     down = -sum((step for step in steps if step < 0), _ZERO)
-    return Alteration("; ".join(told), max(up, down))
-
-
-def _text(amount: Decimal, content: Content) -> str:
-    if content.currency not in DECIMALS or amount != round(amount, DECIMALS[content.currency]):
-        return f"{amount.normalize():f} {content.currency}"
-    return f"{Money(amount, content.currency).text} {content.currency}"
+    return Alteration("; ".join(words), max(up, down))
