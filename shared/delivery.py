@@ -393,7 +393,8 @@ async def _work_on(
     now = connected.clock()
     attempts = parked.attempts + 1
     if parked.decision in ("discard", "resolve"):
-        reason = Reason(f"{parked.decision}ed".replace("resolveed", "resolved"), f"by {parked.decided_by}")
+        ended = _ENDED[parked.decision]
+        reason = Reason(ended, f"{ended} by {parked.decided_by}")
         outcome = Outcome(Unchanged((reason,)), summary=reason.message)
     else:
         try:

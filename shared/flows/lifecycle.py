@@ -213,6 +213,8 @@ def _step(one: Evidence) -> Step:
     name = _NAMES.get((one.flow, one.kind), f"{one.kind} in {one.flow}")
     if one.ruling == "hold":
         name = f"held in {one.flow}"
+    if one.ended_by_hand:
+        name = f"{one.ended_by_hand} in {one.flow}"
     took = _milliseconds(one.decided_at - one.received_at)
     return Step(name, one.decided_at, took, one.flow, one.ruling, one.summary, one.links)
 

@@ -18,6 +18,8 @@ from shared.domain.changes import Change
 from shared.domain.rulings import Reason, Ruling
 from shared.stores.table import Op, Row, Table
 
+ENDED_BY_HAND = frozenset({"discarded", "resolved"})
+"""Reasons by which a message is unchanged because a person said so: it was not run."""
 _TEXT_MAX = 30_000
 
 
@@ -77,6 +79,12 @@ class Evidence:
     occurred_at: datetime
     received_at: datetime
     decided_at: datetime
+
+    @property
+    def ended_by_hand(self) -> str:
+        """How a person ended its message without it being run, "" where it was run."""
+        codes = (reason["code"] for reason in self.reasons if self.ruling == "unchanged")
+        return next((code for code in codes if code in ENDED_BY_HAND), "")
 
 
 class Records:

@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 
+from shared.flows.case_handling import decide_case
+from shared.flows.lifecycle import read_lifecycle
 from shared.flows.order_to_ledger import order_to_ledger
 from shared.flows.reconciliation import NotClosable, close_period, reconcile
 from shared.reports.month_end import as_html
 from shared.reports.reconciliation import as_json
-from tests.ledger.placing import BY_ORDER, checked, on_account, trading
+from shared.stores.cases import Case
+from tests.ledger.placing import BY_ORDER, checked, on_account, open_case, trading
 from tests.ledger.rig import confirmed, event, line
+from tests.ledger.test_sales_orders import WRONG_TAX
 from tests.reconciliation.trading import PERIOD, give_back, into_history
 from tests.systems import Systems
 
@@ -153,6 +157,50 @@ async def test_what_goes_wrong_with_billing_is_named_and_costed(
     assert (row["code"], row["explained"]) == (code, False)
     assert "GB01/SO/1" in row["reason"] or code == "altered_in_sap"
     assert told["difference"] == {"GBP": difference}
+
+
+async def held_for_another_tax(world: Systems) -> Case:
+    """An order of 120.00 that Commerce has and of which SAP computes less tax; its case."""
+    order = on_account()
+    await world.control("commerce", "PUT", "orders/S-1", {"order": order, "legalEntity": "GB01"})
+    change = confirmed(order, decision=await checked(world, order), at=world.clock.now)
+    assert await world.settle("order_to_ledger", order_to_ledger, change) == "hold"
+    await into_history(world, change)
+    return await open_case(world)
+
+
+async def test_an_order_that_a_person_discarded_is_explained_by_that_and_not_under_way_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with trading(monkeypatch, tmp_path, WRONG_TAX) as world:
+        case = await held_for_another_tax(world)
+        world.clock.forward(seconds=60)
+        await decide_case(case, "discard", by="Olga", comment="entered anew", hub=world.hub)
+        [wake] = [sent for sent in world.bus.sent if sent.force]
+        await world.settle("order_to_ledger", order_to_ledger, wake.change)
+        [row] = (await reconciled(world))["rows"]
+        assert (row["class"], row["code"], row["explained"]) == ("missing_in_sap", "discarded", True)
+        assert row["reason"] == "discarded by Olga"
+        life = await read_lifecycle("GB01", "S-1", world.hub)
+        assert life is not None
+        names = [step.name for step in life.steps if step.flow == "order_to_ledger"]
+        assert names == ["held in order_to_ledger", "discarded in order_to_ledger"]
+
+
+async def test_an_order_billed_otherwise_before_it_could_be_blocked_is_a_difference_that_names_its_case(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with trading(monkeypatch, tmp_path, WRONG_TAX) as world:
+        case = await held_for_another_tax(world)
+        order = world.sap.world.sales_orders.get("1")
+        assert order is not None
+        world.sap.world.sales_orders.put("1", {**order, "HeaderBillingBlockReason": ""})
+        await bill(world)
+        told = await reconciled(world)
+        [row] = told["rows"]
+        assert (row["code"], row["explained"], told["difference"]) == ("amount", False, {"GBP": "15.00"})
+        assert "sales order 1 is blocked for billing" in row["reason"]
+        assert case.id in row["links"]["case"]
 
 
 async def test_an_order_billed_in_the_next_month_is_explained_in_both(world: Systems) -> None:

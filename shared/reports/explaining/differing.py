@@ -7,7 +7,7 @@ from dataclasses import replace
 from shared.reports.amounts import told
 from shared.reports.explaining.alteration import Alteration, alteration_in_sap
 from shared.reports.explaining.explained import Explained, because
-from shared.reports.explaining.known import HISTORY, Known
+from shared.reports.explaining.known import HISTORY, LEDGER, Known
 from shared.reports.explaining.waiting import held_by_case, waiting_in
 from shared.reports.three_way import Finding
 from shared.stores.claims import Claim
@@ -17,7 +17,11 @@ async def differs_in_sap(row: Explained, known: Known) -> Explained:
     """Which side was altered: the claim keeps what was posted, to the cent and the line."""
     claim = known.claim_of(row.finding.reference)
     if claim is None:
-        return replace(row, reason=f"{_differing(row.finding)}; nothing says what was posted")
+        said = f"{_differing(row.finding)}; nothing says what was posted"
+        waiting = waiting_in(row, LEDGER, known)
+        if waiting is None:
+            return replace(row, reason=said)
+        return replace(row, reason=f"{said}; {waiting.reason}", case_id=waiting.case_id)
     in_sap = await against_the_claim(row, claim, known)
     if in_sap is not None:
         return in_sap

@@ -52,6 +52,6 @@ async def gone_beside(finding: Finding, known: Known) -> Explained | None:
         message=f"{claim.kind} of {entry.total}: {finding.message}",
     )
     row = Explained(named, named.kind, False, named.kind, named.message, posted=entry)
-    if claim.state == "sending":
+    if known.is_under_way(claim):
         return in_flight(row, f"the posting of its {claim.kind} is under way")
     return await gone_document(row, claim, known) if claim.is_settled else None

@@ -57,6 +57,11 @@ class Known:
         """Whether more than one document of the period carries a sales order's key."""
         return sum(one.system == "sap" and one.reference == claim.key for one in self.findings) > 1
 
+    def is_under_way(self, claim: Claim) -> bool:
+        """Whether what became of an attempt is still to be found out: nobody ended its message by hand since."""
+        ended = (one for one in self.evidence if one.flow == LEDGER and one.ended_by_hand)
+        return claim.state == "sending" and not any(one.decided_at >= claim.attempted_at for one in ended)
+
     def claim_of(self, key: str) -> Claim | None:
         """The settled claim of a posting key."""
         return next((one for one in claims_in(self.dossier) if one.key == key and one.is_settled), None)

@@ -32,7 +32,7 @@ async def _not_posted(row: Explained, known: Known) -> Explained:
     if waiting := waiting_in(row, LEDGER, known):
         return waiting
     claims = claims_in(known.dossier)
-    if any(claim.state == "sending" for claim in claims):
+    if any(known.is_under_way(claim) for claim in claims):
         return in_flight(row, "its posting is under way")
     claim = known.claim_of(row.finding.reference) or known.own_claim
     if claim is not None:
