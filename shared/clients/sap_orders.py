@@ -56,7 +56,8 @@ _REJECTIONS: tuple[tuple[str, str, str], ...] = (
     (
         r"condition type|pricing procedure",
         "condition_type",
-        "allow the condition type in SAP or correct sales_order in ledger.yaml, then replay",
+        "allow the condition type in SAP or correct sales_order in ledger.yaml (an order with a charge that is not in "
+        "charge_conditions becomes a journal entry), then replay",
     ),
     (r"currency", "currency", "allow the currency in SAP or correct the order, then replay"),
     (r"quantity|unit of measure", "quantity", "correct the quantity or the material's units, then replay"),

@@ -231,6 +231,25 @@ async def test_a_block_that_sap_did_not_take_in_time_is_set_by_the_next_attempt(
         assert [one["status"] for one in await orders_in_sap(world)] == ["blocked"]
 
 
+async def test_a_charge_whose_sign_sap_refuses_goes_by_journal_entry_once_policy_has_no_condition_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with trading(monkeypatch, tmp_path) as world:
+        await post(world, on_account(charges=[("FREIGHT", "-5.00", "-1.00")]))
+        case = await open_case(world)
+        assert case.code == "condition_type"
+        assert "charge_conditions" in case.reasons[0]["remedy"]
+        policy = world.hub.policy
+        entity = policy.ledger.legal_entities["GB01"]
+        assert entity.sales_order is not None
+        without = entity.sales_order.model_copy(update={"charge_conditions": {}})
+        entities = policy.ledger.legal_entities | {"GB01": entity.model_copy(update={"sales_order": without})}
+        corrected = replace(policy, ledger=policy.ledger.model_copy(update={"legal_entities": entities}))
+        await replayed(replace(world, hub=replace(world.hub, policy=corrected)))
+        assert await orders_in_sap(world) == []
+        assert [one["gross"] for one in await documents_in_sap(world)] == ["114.00"]
+
+
 # What is found in SAP
 
 
