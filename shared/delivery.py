@@ -232,7 +232,7 @@ async def _decide(story: Story, change: Change, dossier: Dossier, delivery: Deli
             Hold(tuple(Reason("malformed", f"{f.where} {f.what}", "correct it in Commerce") for f in error.faults))
         )
     except Permanent as error:
-        return Outcome(Hold((Reason(error.code, str(error), error.remedy),)))
+        return Outcome.held(error.code, str(error), error.remedy)
     except (ConcordError, RowChanged, RowExists):
         raise
     except Exception as error:

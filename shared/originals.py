@@ -134,16 +134,10 @@ def _without_original(transaction: str, change: Change, hub: Hub, entity: LegalE
         raise Transient(f"original {transaction} is not on the ledger yet")
     if waits.then == "post_unlinked":
         return None
-    return Outcome(
-        Hold(
-            (
-                Reason(
-                    "unknown_original",
-                    f"original {transaction} is not on the ledger",
-                    "post or replay the original first, then replay; or discard and credit by hand",
-                ),
-            )
-        )
+    return Outcome.held(
+        "unknown_original",
+        f"original {transaction} is not on the ledger",
+        "post or replay the original first, then replay; or discard and credit by hand",
     )
 
 

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from shared.authority.ledger import LegalEntity
 from shared.clients.http import RemoteRefused
 from shared.clients.sap_orders import Placed
-from shared.domain.rulings import Hold, Reason
+from shared.domain.rulings import Hold
 from shared.domain.sales_orders import SalesOrder, differences, sales_order_of
 from shared.errors import OutcomeUnknown, Transient
 from shared.stores.claims import Claim
@@ -30,7 +30,7 @@ async def look_for_order(claim: Claim, hub: Hub, entity: LegalEntity) -> Placed 
     hits = await hub.sap_orders.find(claim.key)
     standing = [hit for hit in hits if not hit.is_rejected]
     if len(standing) > 1:
-        return _held(
+        return Outcome.held(
             "posted_twice",
             f"posting key {claim.key} stands in sales orders {', '.join(hit.number for hit in standing)}",
             "reject or delete all but one in SAP, then replay",
@@ -39,14 +39,14 @@ async def look_for_order(claim: Claim, hub: Hub, entity: LegalEntity) -> Placed 
         return None
     number = claim.entry.number
     if not standing:
-        return _held(
+        return Outcome.held(
             "posted_and_rejected",
             f"sales order {hits[0].number} carries posting key {claim.key} and was rejected",
             "find out who rejected it and why; then discard, or post by hand",
         )
     placed = standing[0]
     if not placed.carries(number):
-        return _held(
+        return Outcome.held(
             "posted_for_another_order",
             f"sales order {placed.number} carries posting key {claim.key} and names order {placed.order or 'none'}",
             f"put {number} back as the customer's reference in SAP, or find out who else uses the key; then replay",
@@ -77,7 +77,7 @@ async def _compared(placed: Placed, order: SalesOrder, hub: Hub) -> Placed | Out
     if not placed.billing_block and not placed.is_billed:
         await _set_block(placed, own_block, hub)
     state = "is billed already" if placed.is_billed else f"is blocked for billing ({placed.billing_block or own_block})"
-    return _held(
+    return Outcome.held(
         "sap_computed_otherwise",
         f"sales order {placed.number} {state}: {'; '.join(wrong)}",
         "correct prices or taxes in SAP (or cancel the billing), then replay: it compares again and lifts the block",
@@ -93,7 +93,3 @@ async def _set_block(placed: Placed, reason: str, hub: Hub) -> None:
                 f"sales order {placed.number} was changed at this moment", retry_after_seconds=1
             ) from refusal
         raise
-
-
-def _held(code: str, message: str, remedy: str) -> Outcome:
-    return Outcome(Hold((Reason(code, message, remedy),)))

@@ -107,7 +107,7 @@ async def post_once(
     """
     claim = claim_in(dossier, wanted.key)
     if claim is not None and claim.state != "refused" and claim.asked != wanted.asked:
-        return _held(
+        return Outcome.held(
             "other_content",
             f"posting key {wanted.key} of {wanted.kind} was claimed with other content",
             "find out which of the two is right; post the difference as a return or a new order, then discard",
@@ -190,13 +190,13 @@ async def _look_for_entry(claim: Claim, hub: Hub, entity: LegalEntity) -> Posted
     hits = await hub.sap_ledger.find(entity.company_code, claim.key)
     standing = [hit for hit in hits if not hit.is_reversed]
     if len(standing) > 1:
-        return _held(
+        return Outcome.held(
             "posted_twice",
             f"posting key {claim.key} stands in {', '.join(str(hit) for hit in standing)}",
             "reverse all but one in SAP, then replay",
         )
     if hits and not standing:
-        return _held(
+        return Outcome.held(
             "posted_and_reversed",
             f"{hits[0]} carries posting key {claim.key} and was reversed",
             "find out who reversed it and why; then discard, or post by hand",
@@ -349,7 +349,3 @@ def _posted(found: PostedDocument | Placed, claim: Claim, hub: Hub, entity: Lega
 def _as_frozen(wanted: Wanted, claim: Claim) -> Wanted:
     """An attempt after the first repeats what the first froze: entry and posting date."""
     return replace(wanted, entry=claim.entry, posting_date=claim.posting_date)
-
-
-def _held(code: str, message: str, remedy: str) -> Outcome:
-    return Outcome(Hold((Reason(code, message, remedy),)))

@@ -234,16 +234,10 @@ async def _changed(change: Change, dossier: Dossier, hub: Hub, entity: LegalEnti
     if digest_of(content_of(entry)) == claim.asked:
         return _unchanged("no_ledger_change", "what changed means nothing to the ledger")
     difference = entry.total - claim.entry.total
-    return Outcome(
-        Hold(
-            (
-                Reason(
-                    "changed_after_posting",
-                    f"the order was changed by {difference} after it was posted as {claim.document or claim.key}",
-                    "return or cancel the lines in Commerce and enter a new order for what was added; then discard",
-                ),
-            )
-        )
+    return Outcome.held(
+        "changed_after_posting",
+        f"the order was changed by {difference} after it was posted as {claim.document or claim.key}",
+        "return or cancel the lines in Commerce and enter a new order for what was added; then discard",
     )
 
 
@@ -267,9 +261,7 @@ async def _return_of_its_own(change: Change, order: Order, dossier: Dossier, hub
     key = posting_key(entity.code, change.key, "return", event)
     known = claim_in(dossier, key)
     if entity.unlinked_return == "hold" and not all(line.original_transaction for line in order.lines):
-        return Outcome(
-            Hold((Reason("unlinked_return", "a line names no original", "name the original in Commerce, then replay"),))
-        )
+        return Outcome.held("unlinked_return", "a line names no original", "name the original in Commerce, then replay")
     linked = await link(order, entry, change, dossier, hub, entity, key, known)
     if isinstance(linked, Outcome):
         return linked

@@ -15,7 +15,7 @@ import msgspec
 
 from shared import exact_json
 from shared.domain.changes import Change
-from shared.domain.rulings import Reason, Ruling
+from shared.domain.rulings import Hold, Reason, Ruling
 from shared.stores.table import Op, Row, Table
 
 ENDED_BY_HAND = frozenset({"discarded", "resolved"})
@@ -44,6 +44,11 @@ class Outcome:
     fields: tuple[FieldRuling, ...] = ()
     operations: tuple[Op, ...] = ()
     links: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def held(cls, code: str, message: str, remedy: str) -> Outcome:
+        """For one reason a person has to decide; `remedy` says what there is to do."""
+        return cls(Hold((Reason(code, message, remedy),)))
 
 
 @dataclass(frozen=True, slots=True)
