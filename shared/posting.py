@@ -26,8 +26,9 @@ from typing import Any
 from shared import telemetry
 from shared.authority.ledger import LegalEntity, PostingWay
 from shared.clients.http import deadline_after
-from shared.clients.sap_ledger import PostedDocument, Rejected
+from shared.clients.sap_ledger import PostedDocument
 from shared.clients.sap_orders import Placed, Repeatable
+from shared.clients.sap_refusals import Rejected
 from shared.domain.changes import Change
 from shared.domain.credit import covers
 from shared.domain.ledger import SALES_ORDER, Document, Entry, content_of, document_of

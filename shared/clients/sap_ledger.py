@@ -8,7 +8,6 @@ the reference field, over every fiscal year, because a posting near the turn of 
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -22,9 +21,9 @@ from defusedxml.ElementTree import fromstring
 from shared.authority.ledger import SapRules
 from shared.clients.http import RemoteSystem, Response
 from shared.clients.odata import ODataV2, any_of, day, decimal, where
+from shared.clients.sap_refusals import CURRENCY, Rejected, Remedies, reason_of
 from shared.domain.ledger import Document, DocumentLine
 from shared.domain.money import Money
-from shared.domain.rulings import Reason
 from shared.domain.sealing import content_of_document, header_text
 from shared.errors import OutcomeUnknown
 
@@ -44,7 +43,7 @@ _ERROR_SEVERITY = 3
 _HEADLINE = "609(RW)"
 """SAP heads every refusal with "error in document" and gives the reasons below."""
 
-_REJECTIONS: tuple[tuple[str, str, str], ...] = (
+_REMEDIES: Remedies = (
     (r"period .*(not open|closed)|not open .*period", "closed_period", "open the posting period in SAP, then replay"),
     (r"account .*(blocked|locked)|blocked for posting", "blocked_account", "unblock the account in SAP, then replay"),
     (r"tax code", "unknown_tax_code", "create the tax code in SAP or correct ledger.yaml, then replay"),
@@ -54,9 +53,8 @@ _REJECTIONS: tuple[tuple[str, str, str], ...] = (
         "unknown_account",
         "create the account in SAP, then replay",
     ),
-    (r"currency", "currency", "allow the currency in SAP or correct the order, then replay"),
+    CURRENCY,
 )
-"""SAP's words → our code and what a person can do. Message numbers differ between releases, the words hardly do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +73,6 @@ class PostedDocument:
     def name(self) -> str:
         """Company code, fiscal year and number, which together name a document."""
         return f"{self.company_code}/{self.fiscal_year}/{self.document}"
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """SAP read the document and will not post it: nothing has landed."""
-
-    reasons: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,15 +226,7 @@ def read_confirmation(body: bytes) -> PostedDocument | Rejected:
     errors = [note for note in errors if note.get("TypeID") != _HEADLINE] or errors
     if not errors:
         raise ValueError("it names neither a document nor a reason")
-    return Rejected(tuple(_reason(note.get("TypeID", ""), note.get("Note", "")) for note in errors))
-
-
-def _reason(type_id: str, note: str) -> Reason:
-    said = f"SAP: {note} [{type_id}]" if type_id else f"SAP: {note}"
-    for pattern, code, remedy in _REJECTIONS:
-        if re.search(pattern, note, re.IGNORECASE):
-            return Reason(code, said, remedy)
-    return Reason("sap_rejected", said, "correct what SAP names, then replay")
+    return Rejected(tuple(reason_of(note.get("TypeID", ""), note.get("Note", ""), _REMEDIES) for note in errors))
 
 
 def _in_schema_order(lines: Iterable[DocumentLine]) -> list[DocumentLine]:

@@ -8,7 +8,6 @@ remembers requests it is told that ours are repeatable; nothing here relies on i
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 
 from shared.clients.http import RemoteRefused
 from shared.clients.odata import ODataV2, decimal, entity_path, where
-from shared.clients.sap_ledger import Rejected
+from shared.clients.sap_refusals import CURRENCY, Rejected, Remedies, reason_of
 from shared.domain.ledger import is_posting_key
 from shared.domain.rulings import Reason
 from shared.domain.sales_orders import (
@@ -36,7 +35,7 @@ _SELECT = (
     "to_Item/SalesOrderItem,to_Item/NetAmount,to_Item/TaxAmount,to_Item/SalesDocumentRjcnReason"
 )
 _WHOLLY = "C"
-_REJECTIONS: tuple[tuple[str, str, str], ...] = (
+_REMEDIES: Remedies = (
     (
         r"material .*(not (exist|defined|maintained|listed)|unknown|locked|flagged)",
         "unknown_material",
@@ -59,7 +58,7 @@ _REJECTIONS: tuple[tuple[str, str, str], ...] = (
         "allow the condition type in SAP or correct sales_order in ledger.yaml (an order with a charge that is not in "
         "charge_conditions becomes a journal entry), then replay",
     ),
-    (r"currency", "currency", "allow the currency in SAP or correct the order, then replay"),
+    CURRENCY,
     (r"quantity|unit of measure", "quantity", "correct the quantity or the material's units, then replay"),
     (
         r"sales (organization|document type)|order type|distribution channel|division",
@@ -67,7 +66,6 @@ _REJECTIONS: tuple[tuple[str, str, str], ...] = (
         "define it in SAP or correct sales_order in ledger.yaml, then replay",
     ),
 )
-"""SAP's words → our code and what a person can do. Message numbers differ between releases, the words hardly do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +250,5 @@ def _rejected(refusal: RemoteRefused) -> Rejected:
         said = f"SAP: {refusal}"
         remedy = "set repeatable_requests to false in ledger.yaml, or set the Gateway's idempotent services up"
         return Rejected((Reason("repeatability_unsupported", said, f"{remedy}, then replay"),))
-    return Rejected(tuple(_reason(one.code, one.message) for one in refusal.errors) or (_reason("", str(refusal)),))
-
-
-def _reason(code: str, message: str) -> Reason:
-    said = f"SAP: {message} [{code}]" if code else f"SAP: {message}"
-    for pattern, own, remedy in _REJECTIONS:
-        if re.search(pattern, message, re.IGNORECASE):
-            return Reason(own, said, remedy)
-    return Reason("sap_rejected", said, "correct what SAP names, then replay")
+    messages = [(one.code, one.message) for one in refusal.errors] or [("", str(refusal))]
+    return Rejected(tuple(reason_of(number, message, _REMEDIES) for number, message in messages))
