@@ -138,33 +138,26 @@ def charges_back(
     carried), and what was in the customer's favour goes back as far as the goods do: whoever returns half of a
     discounted order returns half of the discount, and nobody gets back more than was paid.
     """
-    given: dict[tuple[str, str], tuple[Money, Money]] = {}
-    for entry in earlier:
-        for charge in entry.charges:
-            amount, tax = given.get((charge.code, charge.tax_code), (None, None))
-            given[charge.code, charge.tax_code] = (
-                charge.amount if amount is None else amount + charge.amount,
-                charge.tax if tax is None else tax + charge.tax,
-            )
+    given = _summed(charge for entry in earlier for charge in entry.charges)
     zero = Money.zero(original.currency)
     sold = sum((line.net for line in original.lines if line.quantity > 0), zero)
     credited_before = sum((-line.net for entry in earlier for line in entry.lines), zero)
     back = sum((-line.net for line in lines), credited_before)
     share = Decimal(1) if everything else back.amount / sold.amount if sold else Decimal(0)
     found: list[EntryCharge] = []
-    for charge in _summed(original.charges):
+    for key, charge in _summed(original.charges).items():
         if not everything and charge.amount > zero:
             continue
-        before, tax_before = given.get((charge.code, charge.tax_code), (zero, zero))
-        amount = -Money.rounded(charge.amount.amount * share, original.currency) - before
-        tax = -Money.rounded(charge.tax.amount * share, original.currency) - tax_before
+        before = given.get(key, replace(charge, amount=zero, tax=zero))
+        amount = -Money.rounded(charge.amount.amount * share, original.currency) - before.amount
+        tax = -Money.rounded(charge.tax.amount * share, original.currency) - before.tax
         if amount or tax:
             found.append(replace(charge, amount=amount, tax=tax))
     return tuple(found)
 
 
-def _summed(charges: Iterable[EntryCharge]) -> Iterable[EntryCharge]:
-    """Charges of one code and tax code as one."""
+def _summed(charges: Iterable[EntryCharge]) -> dict[tuple[str, str], EntryCharge]:
+    """Charges of one code and tax code as one, by both."""
     sums: dict[tuple[str, str], EntryCharge] = {}
     for charge in charges:
         key = (charge.code, charge.tax_code)
@@ -172,7 +165,7 @@ def _summed(charges: Iterable[EntryCharge]) -> Iterable[EntryCharge]:
         sums[key] = (
             charge if known is None else replace(known, amount=known.amount + charge.amount, tax=known.tax + charge.tax)
         )
-    return sums.values()
+    return sums
 
 
 def refunded(original: Entry, earlier: Iterable[Tender], amount: Money) -> tuple[Tender, ...]:
