@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shared.domain.ledger import posting_key
 from shared.reports.explaining.differing import differs_in_sap
 from shared.reports.explaining.explained import Explained
 from shared.reports.explaining.known import Known
@@ -16,7 +15,6 @@ async def paired(rows: list[Explained], known: Known) -> list[Explained]:
     The join knows one posting key of an order; where the ledger has it under the other, both findings are one: of the
     order and the document that was posted for it.
     """
-    keys = {posting_key(known.entity.code, known.number, kind, "") for kind in ("invoice", "return")}
     missing = next((one for one in rows if one.finding.kind == "missing_in_sap" and not one.explained), None)
     other = next(
         (
@@ -24,7 +22,7 @@ async def paired(rows: list[Explained], known: Known) -> list[Explained]:
             for one in rows
             if one.finding.system == "sap"
             and one.finding.kind == "missing_in_commerce"
-            and one.finding.reference in keys
+            and one.finding.reference in known.own_keys
             and (claim := known.claim_of(one.finding.reference)) is not None
             and one.finding.document == claim.name
         ),

@@ -8,7 +8,7 @@ from shared.reports.explaining.alteration import alteration_in_sap
 from shared.reports.explaining.explained import Explained, in_flight
 from shared.reports.explaining.known import Known
 from shared.reports.three_way import Finding
-from shared.stores.claims import Claim, claims_in
+from shared.stores.claims import Claim, claim_in
 
 
 async def gone_document(row: Explained, claim: Claim, known: Known) -> Explained:
@@ -38,7 +38,7 @@ async def gone_document(row: Explained, claim: Claim, known: Known) -> Explained
 
 async def gone_beside(finding: Finding, known: Known) -> Explained | None:
     """A document beside the order's own that is not where it was posted; None where none was, or in another month."""
-    claim = next((one for one in claims_in(known.dossier) if one.key == finding.reference), None)
+    claim = claim_in(known.dossier, finding.reference)
     if claim is None or claim.way == "sales_order":  # the order's own row says what is not billed
         return None
     if not known.joined.first <= claim.entry.business_date <= known.joined.last:

@@ -11,7 +11,7 @@ from shared.clients.sap_orders import Placed
 from shared.domain.ledger import posting_key
 from shared.reports.three_way import Finding, Joined
 from shared.stores.cases import Case
-from shared.stores.claims import Claim, claims_in
+from shared.stores.claims import Claim, claim_in
 from shared.stores.records import Dossier, Evidence
 from shared.wiring import Hub
 
@@ -37,10 +37,14 @@ class Known:
     hub: Hub
 
     @property
+    def own_keys(self) -> Sequence[str]:
+        """The posting keys under which the order's own document may stand, as a sale or as a return."""
+        return sorted(posting_key(self.entity.code, self.number, kind, "") for kind in ("invoice", "return"))
+
+    @property
     def own_claim(self) -> Claim | None:
         """The settled claim of the order's own document."""
-        keys = {posting_key(self.entity.code, self.number, kind, "") for kind in ("invoice", "return")}
-        return next((one for one in claims_in(self.dossier) if one.key in keys and one.is_settled), None)
+        return next((claim for key in self.own_keys if (claim := self.claim_of(key)) is not None), None)
 
     @property
     def written_to_crm(self) -> tuple[Decimal, Decimal, str] | None:
@@ -64,4 +68,5 @@ class Known:
 
     def claim_of(self, key: str) -> Claim | None:
         """The settled claim of a posting key."""
-        return next((one for one in claims_in(self.dossier) if one.key == key and one.is_settled), None)
+        claim = claim_in(self.dossier, key)
+        return claim if claim is not None and claim.is_settled else None
