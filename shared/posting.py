@@ -269,7 +269,8 @@ async def _claim(
 ) -> Claim:
     """Write down that SAP is about to be asked, and how; whoever reads this later knows where to look and how long to
     wait. What SAP refused counts as never attempted: its correction is another request."""
-    if wanted.is_beside and (known is None or known.state == "refused"):
+    earlier = None if known is None or known.state == "refused" else known
+    if wanted.is_beside and earlier is None:
         posting = Beside(wanted.key, wanted.order)
         await note_beside(entity.code, wanted.entry.business_date, posting, hub.records)
     rules = hub.policy.ledger.sap
@@ -286,7 +287,7 @@ async def _claim(
         way="sales_order" if isinstance(document, SalesOrder) else "journal_entry",
         state="sending",
         attempt=1 if known is None else known.attempt + 1,
-        first_attempted_at=now if known is None or known.state == "refused" else known.first_attempted_at,
+        first_attempted_at=now if earlier is None else earlier.first_attempted_at,
         attempted_at=now,
         lease_until=now + timedelta(seconds=lease),
         decision=wanted.decision,
