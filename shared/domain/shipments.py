@@ -43,7 +43,7 @@ def part_of(
     the first, paid tenders before the account, and with the last part exactly what the parts before it left over.
     """
     before = _shipped(shipped)
-    to_ship = left_to_ship(whole, shipped, called_off, at)
+    to_ship = _left_to_ship(whole, shipped, called_off, at)
     asked = [(line_id, left) for line_id, left in to_ship.items() if left > 0] if wanted is None else wanted
     if over := _not_there(asked, to_ship, called_off):
         return over
@@ -62,7 +62,7 @@ def part_of(
     return replace(part, tenders=_paid(whole.tenders, earlier, part.total))
 
 
-def left_to_ship(
+def _left_to_ship(
     whole: Entry, shipped: Sequence[Entry], called_off: Sequence[CalledOff], at: datetime | None = None
 ) -> dict[str, Decimal]:
     """What is left to ship of each line at a moment, or after everything that is known."""
@@ -82,7 +82,7 @@ def against_calling_off(
 ) -> list[Reason]:
     """Why a cancellation cannot be carried out by shipping less: what it takes has left already."""
     # What a cancellation of everything takes does not stand against one by lines: they say the same twice.
-    left = left_to_ship(whole, shipped, [one for one in called_off if one.lines is not None])
+    left = _left_to_ship(whole, shipped, [one for one in called_off if one.lines is not None])
     ordered = {line.line_id for line in whole.lines}
     remedy = (
         "goods that have left are credited when they come back: enter their return in Commerce and correct the "
@@ -92,9 +92,6 @@ def against_calling_off(
         if shipped and not called_off and not any(left.values()):
             return [Reason("cancelled_after_shipment", "everything had been shipped before it was cancelled", remedy)]
         return []
-    asked: dict[str, Decimal] = {}
-    for line_id, quantity in wanted:
-        asked[line_id] = asked.get(line_id, Decimal(0)) + quantity
     return [
         Reason(
             "cancelled_after_shipment",
@@ -104,9 +101,33 @@ def against_calling_off(
         )
         if line_id in ordered
         else unknown_line(line_id, whole.number)
-        for line_id, quantity in asked.items()
+        for line_id, quantity in _by_line(wanted).items()
         if quantity > left.get(line_id, Decimal(0))
     ]
+
+
+def is_to_come(
+    whole: Entry,
+    shipped: Entry,
+    called_off: Sequence[CalledOff],
+    returned: Mapping[str, Taken],
+    wanted: Quantities,
+) -> bool:
+    """Whether a return of more than has been shipped has only overtaken a shipment: what it gives back is among what
+    was shipped and did not come back, and what is left to ship."""
+    left = _left_to_ship(whole, [shipped], called_off)
+    for line in shipped.lines:
+        taken = returned.get(line.line_id)
+        left[line.line_id] = left.get(line.line_id, Decimal(0)) + line.quantity - (taken.quantity if taken else 0)
+    return all(quantity <= left.get(line_id, Decimal(0)) for line_id, quantity in _by_line(wanted).items())
+
+
+def _by_line(quantities: Quantities) -> dict[str, Decimal]:
+    """Quantities of one line as one."""
+    sums: dict[str, Decimal] = {}
+    for line_id, quantity in quantities:
+        sums[line_id] = sums.get(line_id, Decimal(0)) + quantity
+    return sums
 
 
 def _not_there(asked: Quantities, to_ship: Mapping[str, Decimal], called_off: Sequence[CalledOff]) -> list[Reason]:

@@ -6,7 +6,7 @@ state of the order. Everything in it may run again from its beginning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -19,7 +19,6 @@ from shared.domain.ledger import Entry, EntryLine, content_of, digest_of, entry_
 from shared.domain.money import Money, decimal_of
 from shared.domain.orders import Order, read_order
 from shared.domain.returns import (
-    Taken,
     charges_back,
     credited,
     left_of,
@@ -27,7 +26,7 @@ from shared.domain.returns import (
     refunded,
 )
 from shared.domain.rulings import Accept, Hold, Reason, Unchanged
-from shared.domain.shipments import CalledOff, against_calling_off, left_to_ship, part_of
+from shared.domain.shipments import CalledOff, against_calling_off, is_to_come, part_of
 from shared.errors import Fault, Malformed, Transient
 from shared.originals import link, originals_in, remember_transaction, take
 from shared.posting import Posted, Wanted, announce, post_once
@@ -322,7 +321,8 @@ async def _given_back(
         if isinstance(result, list):
             if entity.post_when == "shipment" and wanted is not None and {one.code for one in result} <= _NOT_SOLD_YET:
                 early = early_in(dossier) if called_off is None else called_off
-                if await _is_to_come(change, wanted, original, before, early, dossier, hub, entity):
+                whole = entry_of(await _order_of(_with_content(change, dossier), hub), entity, "invoice")
+                if isinstance(whole, Entry) and is_to_come(whole, original, _calls_off(early), before, wanted):
                     reason = Reason("before_its_shipment", "kept until what it gives back is shipped")
                     return Outcome(Unchanged((reason,)), summary=reason.message, operations=(keep_early(change),))
             return Outcome(Hold(tuple(result)))
@@ -356,30 +356,6 @@ async def _given_back(
         return posted
     await announce(posted, change, hub, change.data.get("order"))
     return _accepted(posted)
-
-
-async def _is_to_come(
-    change: Change,
-    wanted: Sequence[tuple[str, Decimal]],
-    original: Entry,
-    before: Mapping[str, Taken],
-    early: Sequence[Change],
-    dossier: Dossier,
-    hub: Hub,
-    entity: LegalEntity,
-) -> bool:
-    """Whether a return of more than has been shipped has only overtaken a shipment."""
-    whole = entry_of(await _order_of(_with_content(change, dossier), hub), entity, "invoice")
-    if isinstance(whole, list):
-        return False
-    left = left_to_ship(whole, [original], _calls_off(early))
-    for line in original.lines:
-        taken = before.get(line.line_id)
-        left[line.line_id] = left.get(line.line_id, Decimal(0)) + line.quantity - (taken.quantity if taken else 0)
-    asked: dict[str, Decimal] = {}
-    for line_id, quantity in wanted:
-        asked[line_id] = asked.get(line_id, Decimal(0)) + quantity
-    return all(quantity <= left.get(line_id, Decimal(0)) for line_id, quantity in asked.items())
 
 
 def _credit_entry(
