@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from sandbox.kit import exact_json
 from sandbox.kit.entities import LegalEntity, legal_entities
 from sandbox.sap import ledger, state_view
 from sandbox.sap.configuration import BASE_UNIT, decimals, plants
@@ -80,6 +81,11 @@ class RepeatabilityOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Whether the Gateway's framework for repeatable requests is set up."""
 
     supported: bool
+
+
+def read[T](body: bytes, kind: type[T]) -> T:
+    """Decode a control body, numbers exactly, also where they come as text. Raises ValueError naming the field."""
+    return msgspec.convert(exact_json.loads_object(body), kind, strict=False)
 
 
 def legal_entity(code: str) -> LegalEntity:

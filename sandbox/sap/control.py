@@ -6,12 +6,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-import msgspec
 from aiohttp import web
 
 from sandbox.kit import exact_json
 from sandbox.sap import arrangements, ledger, state_view
-from sandbox.sap.arrangements import legal_entity
+from sandbox.sap.arrangements import legal_entity, read
 from sandbox.sap.records import CreditAccount
 from sandbox.sap.services.billing import bill, cancel, due_on
 from sandbox.sap.world import World
@@ -28,7 +27,7 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
 
     async def put_credit_account(request: web.Request) -> web.Response:
         account = request.match_info["account"]
-        order = _read(await request.read(), arrangements.CreditOrder)
+        order = read(await request.read(), arrangements.CreditOrder)
         was_known = account in world.partners
         with world.state.atomic():
             credit = arrangements.set_credit_account(world, account, order)
@@ -38,14 +37,14 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
         return exact_json.response(_shown_account(world, credit))
 
     async def put_stock(request: web.Request) -> web.Response:
-        order = _read(await request.read(), arrangements.StockOrder)
+        order = read(await request.read(), arrangements.StockOrder)
         plant, material = request.match_info["plant"], request.match_info["material"]
         with world.state.atomic():
             shown = arrangements.set_stock(world, plant, material, order.quantity, order.unit)
         return exact_json.response(shown)
 
     async def move_goods(request: web.Request) -> web.Response:
-        order = _read(await request.read(), arrangements.MovementOrder)
+        order = read(await request.read(), arrangements.MovementOrder)
         before = world.stock.get((order.plant, order.material))
         quantity = (before.quantity if before else Decimal(0)) + order.quantity
         with world.state.atomic():
@@ -53,14 +52,14 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
         return exact_json.response(shown)
 
     async def put_condition(request: web.Request) -> web.Response:
-        order = _read(await request.read(), arrangements.ConditionOrder)
+        order = read(await request.read(), arrangements.ConditionOrder)
         account, material = request.match_info["account"], request.match_info["material"]
         with world.state.atomic():
             condition = arrangements.set_condition(world, "" if account == "*" else account, material, order)
         return exact_json.response({"record": condition.record, "price": state_view.plain(condition.price)})
 
     async def pay(request: web.Request) -> web.Response:
-        order = _read(await request.read(), arrangements.PaymentOrder)
+        order = read(await request.read(), arrangements.PaymentOrder)
         entity = arrangements.entity_of(world, order.account, order.legal_entity)
         currency = order.currency or arrangements.currency_of(world, order.account, entity)
         arrangements.check_amount(order.amount, currency, "amount")
@@ -71,7 +70,7 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
         return exact_json.response(state_view.document(world, document))
 
     async def put_period(request: web.Request) -> web.Response:
-        order = _read(await request.read(), arrangements.PeriodOrder)
+        order = read(await request.read(), arrangements.PeriodOrder)
         code, month = legal_entity(request.match_info["company_code"]).code, request.match_info["month"]
         if not _MONTH.fullmatch(month):
             raise ValueError("period: yyyy-mm")
@@ -79,7 +78,7 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
         return exact_json.response({"company_code": code, "period": month, "open": order.open})
 
     async def put_lag(request: web.Request) -> web.Response:
-        order = _read(await request.read(), arrangements.LagOrder)
+        order = read(await request.read(), arrangements.LagOrder)
         if order.seconds < 0:
             raise ValueError("seconds: not negative")
         world.lag_seconds = order.seconds
@@ -117,7 +116,7 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
         return exact_json.response(state_view.document(world, document))
 
     async def put_repeatability(request: web.Request) -> web.Response:
-        order = _read(await request.read(), arrangements.RepeatabilityOrder)
+        order = read(await request.read(), arrangements.RepeatabilityOrder)
         simulator.repeatability.supported = order.supported
         return exact_json.response({"supported": order.supported})
 
@@ -140,11 +139,6 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
     )
     for method, path, handler in routes:
         app.router.add_route(method, f"/__sim/{path}", handler)
-
-
-def _read[T](body: bytes, kind: type[T]) -> T:
-    """Decode a control body, numbers exactly, also where they come as text. Raises ValueError naming the field."""
-    return msgspec.convert(exact_json.loads_object(body), kind, strict=False)
 
 
 async def _announce(simulator: "SapSimulator", credit: CreditAccount) -> None:

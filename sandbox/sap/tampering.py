@@ -15,7 +15,7 @@ from aiohttp import web
 
 from sandbox.kit import exact_json
 from sandbox.sap import ledger, state_view
-from sandbox.sap.arrangements import check_amount, legal_entity
+from sandbox.sap.arrangements import check_amount, legal_entity, read
 from sandbox.sap.configuration import BANK, RECEIVABLES, REVENUE, decimals
 from sandbox.sap.records import Document, Draft, Line
 from sandbox.sap.world import World
@@ -71,13 +71,13 @@ def add_routes(app: web.Application, simulator: "SapSimulator") -> None:
     world = simulator.world
 
     async def forge_document(request: web.Request) -> web.Response:
-        order = _read(await request.read(), ForgedDocument)
+        order = read(await request.read(), ForgedDocument)
         with world.state.atomic():
             document = forge(world, order)
         return exact_json.response(state_view.document(world, document))
 
     async def alter_document(request: web.Request) -> web.Response:
-        order = _read(await request.read(), DocumentChange)
+        order = read(await request.read(), DocumentChange)
         with world.state.atomic():
             document = change(world, _document(world, request.match_info["id"]), order)
         return exact_json.response(state_view.document(world, document))
@@ -261,7 +261,3 @@ def _key(identifier: str) -> tuple[str, str, str]:
     if len(parts) != 3:
         raise web.HTTPNotFound(text=f"no document {identifier}")
     return parts[0], parts[1], parts[2]
-
-
-def _read[T](body: bytes, kind: type[T]) -> T:
-    return msgspec.convert(exact_json.loads_object(body), kind, strict=False)
