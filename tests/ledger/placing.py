@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from shared.delivery import deliver_without_dossier
-from shared.domain.credit_request import read_check
 from shared.domain.events import topic_of
 from shared.flows.credit_hold_update import credit_hold_update
 from shared.flows.order_to_ledger import order_to_ledger
 from shared.messaging import Delivery
 from shared.stores.cases import Case
 from shared.stores.claims import Claim, claims_in
+from tests.ledger.checking import approved
 from tests.ledger.rig import confirmed, line, sales_order
 from tests.systems import Systems, systems
 
@@ -52,23 +52,8 @@ def on_account(number: str = "S-1", **content: Any) -> dict[str, Any]:
 
 async def checked(world: Systems, order: dict[str, Any]) -> str:
     """The credit decision that approves an order; its id."""
-    request, entity = read_check(
-        {
-            "requestId": f"check-{order['SalesId']}",
-            "legalEntity": "GB01",
-            "account": order["CustomerId"],
-            "channel": "web",
-            "currency": order["CurrencyCode"],
-            "lines": [],
-            "charges": [{"code": "GOODS", "amount": order["TotalAmount"]}],
-            "total": order["TotalAmount"],
-        },
-        world.hub.policy.credit,
-        "c0ffee" + "0" * 26,
-    )
-    record, hold = await world.hub.credit_desk.decide(request, entity, asyncio.get_running_loop().time() + 10)
-    assert hold is not None, record
-    return record.decision.id
+    deadline = asyncio.get_running_loop().time() + 10
+    return await approved(order, world.hub, request_id=f"check-{order['SalesId']}", deadline=deadline)
 
 
 async def post(world: Systems, order: dict[str, Any], *, decision: str = "") -> str:

@@ -58,6 +58,13 @@ async def told_again(world: Systems, order: dict[str, Any], decision: str) -> st
     )
 
 
+async def woken(world: Systems, *, seconds: float = 700) -> None:
+    """The message that an attempt left behind runs again; without a time, once SAP's lease is over."""
+    world.clock.forward(seconds=seconds)
+    [wake] = [sent for sent in world.bus.sent if sent.flow == "order_to_ledger"]
+    await world.settle("order_to_ledger", order_to_ledger, wake.change)
+
+
 async def replayed(world: Systems) -> None:
     """A person replays the open case, and its message runs."""
     case = await open_case(world)
@@ -142,9 +149,7 @@ async def test_a_sales_order_that_landed_without_an_answer_is_found_not_repeated
         await fail_next_order(world, kind)
         await told_again(world, order, decision)
         landed = len(await orders_in_sap(world))
-        world.clock.forward(seconds=700)
-        [wake] = [sent for sent in world.bus.sent if sent.flow == "order_to_ledger"]
-        await world.settle("order_to_ledger", order_to_ledger, wake.change)
+        await woken(world)
         assert (landed, len(await orders_in_sap(world))) == ((1, 1) if kind == "timeout_after" else (0, 1))
         assert (await claim_of(world)).is_settled
 
@@ -161,9 +166,7 @@ async def test_the_way_that_an_attempt_took_stays_its_way_when_policy_changes(
         await told_again(world, order, decision)
         entity = world.hub.policy.ledger.legal_entities["GB01"]
         world.hub.policy.ledger.legal_entities["GB01"] = entity.model_copy(update={"posting": "journal_entry"})
-        world.clock.forward(seconds=700)
-        [wake] = [sent for sent in world.bus.sent if sent.flow == "order_to_ledger"]
-        await world.settle("order_to_ledger", order_to_ledger, wake.change)
+        await woken(world)
         assert (await claim_of(world)).name == "GB01/SO/1"
         assert await documents_in_sap(world) == []
 
@@ -224,9 +227,7 @@ async def test_a_block_that_sap_did_not_take_in_time_is_set_by_the_next_attempt(
         await world.control("sap", "POST", "faults", {"match": match, "kind": "status", "status": 500, "count": 1})
         await told_again(world, order, decision)
         assert (await orders_in_sap(world))[0]["status"] == "open"
-        world.clock.forward(seconds=60)
-        [wake] = [sent for sent in world.bus.sent if sent.flow == "order_to_ledger"]
-        await world.settle("order_to_ledger", order_to_ledger, wake.change)
+        await woken(world, seconds=60)
         assert (await open_case(world)).code == "sap_computed_otherwise"
         assert [one["status"] for one in await orders_in_sap(world)] == ["blocked"]
 
@@ -281,9 +282,7 @@ async def test_what_a_look_finds_and_is_not_the_order_alone_is_a_case(
             table.put("2", {**placed, "SalesOrder": "2"})
         else:
             table.put("1", {**placed, **changed})
-        world.clock.forward(seconds=700)
-        [wake] = [sent for sent in world.bus.sent if sent.flow == "order_to_ledger"]
-        await world.settle("order_to_ledger", order_to_ledger, wake.change)
+        await woken(world)
         assert (await open_case(world)).code == code
         assert len(await orders_in_sap(world)) == (2 if changed is None else 1)
 
@@ -298,9 +297,7 @@ async def test_of_two_sales_orders_under_one_key_the_one_that_is_not_rejected_st
         placed = table.get("1")
         assert placed is not None
         table.put("2", {**placed, "SalesOrder": "2", "_items": [{**i, "SalesOrder": "2"} for i in placed["_items"]]})
-        world.clock.forward(seconds=700)
-        [wake] = [sent for sent in world.bus.sent if sent.flow == "order_to_ledger"]
-        await world.settle("order_to_ledger", order_to_ledger, wake.change)
+        await woken(world)
         assert (await open_case(world)).code == "posted_twice"
         table.put("1", {**placed, "OverallSDDocumentRejectionSts": "C"})
         await replayed(world)
@@ -407,9 +404,7 @@ async def test_an_error_that_hides_in_a_success_is_looked_for_not_taken_for_a_re
 
         monkeypatch.setattr(system, "request", complaining)
         await told_again(world, order, decision)
-        world.clock.forward(seconds=700)
-        [wake] = [one for one in world.bus.sent if one.flow == "order_to_ledger"]
-        await world.settle("order_to_ledger", order_to_ledger, wake.change)
+        await woken(world)
         assert (await claim_of(world)).name == "GB01/SO/1"
         assert len(await orders_in_sap(world)) == 1
 
@@ -467,9 +462,7 @@ async def test_a_gateway_that_repeats_requests_is_told_the_same_request_on_every
         decision = await checked(world, order)
         await fail_next_order(world, "timeout_before")
         await told_again(world, order, decision)
-        world.clock.forward(seconds=700)
-        [wake] = [one for one in world.bus.sent if one.flow == "order_to_ledger"]
-        await world.settle("order_to_ledger", order_to_ledger, wake.change)
+        await woken(world)
         assert len(sent) == 2
         assert sent[0] == sent[1]
         assert len(sent[0]["RequestID"]) == 32

@@ -49,7 +49,6 @@ from shared.clients.sap_ledger import SapLedger
 from shared.clients.sap_orders import SapOrders
 from shared.delivery import deliver, deliver_without_dossier
 from shared.domain.changes import Change, decode
-from shared.domain.credit_request import read_check
 from shared.errors import OutcomeUnknown, RemoteDown
 from shared.flows.case_handling import decide_case
 from shared.flows.credit_hold_update import credit_hold_update
@@ -66,6 +65,7 @@ from shared.stores.table import Op, Row, RowChanged, RowExists, Table
 from shared.telemetry import Counters
 from shared.wiring import TABLES, Hub
 from tests.hub import MemoryBodies, settings, shipped_policy
+from tests.ledger.checking import approved
 from tests.ledger_proofs.virtual_time import VirtualLoop
 from tests.memory_table import MemoryTable
 
@@ -145,24 +145,10 @@ class World:
 
     async def check(self, order: dict[str, Any], *, legal_entity: str = "GB01") -> str:
         """The checkout's credit check of an order on account; the id of the decision that approves it."""
-        policy = self.policy.credit
-        request, entity = read_check(
-            {
-                "requestId": order["SalesId"],
-                "legalEntity": legal_entity,
-                "account": order["CustomerId"],
-                "channel": "web",
-                "currency": order["CurrencyCode"],
-                "lines": [],
-                "charges": [{"code": "GOODS", "amount": order["TotalAmount"]}],
-                "total": order["TotalAmount"],
-            },
-            policy,
-            "c0ffee" + "0" * 26,
+        deadline = self.loop.time() + 10
+        return await approved(
+            order, self.timer.hub, request_id=order["SalesId"], deadline=deadline, legal_entity=legal_entity
         )
-        record, hold = await self.timer.hub.credit_desk.decide(request, entity, self.loop.time() + 10)
-        assert hold is not None, record
-        return record.decision.id
 
     async def tell(self, change: Change) -> None:
         """What intake does with an event of Commerce."""
